@@ -1,0 +1,78 @@
+import { apply, type Node, type Tensor } from './tensor.js';
+
+/** Every node that `outputs` depend on, inputs before users. Tensors for which `stop` holds are not entered. */
+export function topologicalOrder(outputs: readonly Tensor[], stop: (tensor: Tensor) => boolean = () => false): Node[] {
+  const order: Node[] = [];
+  const state = new Map<Node, number>(); // how many inputs were entered; iterative, as graphs are deep
+  const stack: Node[] = [];
+  const enter = (tensor: Tensor): void => {
+    if (!state.has(tensor.node) && !stop(tensor)) {
+      state.set(tensor.node, 0);
+      stack.push(tensor.node);
+    }
+  };
+  for (const output of outputs) {
+    enter(output);
+    for (let node = stack.at(-1); node; node = stack.at(-1)) {
+      const next = state.get(node) as number;
+      const input = node.inputs[next];
+      if (input) {
+        state.set(node, next + 1);
+        enter(input);
+      } else {
+        order.push(node);
+        stack.pop();
+      }
+    }
+  }
+  return order;
+}
+
+/**
+ * The one way graphs are rewritten: rebuilds what `outputs` depend on, with `replace` deciding for every node, given
+ * its already rewritten inputs, what stands in its place (its outputs), or nothing to keep it. Nodes whose inputs
+ * did not change stay the same objects.
+ */
+export function rebuild(
+  outputs: readonly Tensor[],
+  replace: (node: Node, inputs: readonly Tensor[]) => readonly Tensor[] | undefined,
+): Tensor[] {
+  const rewritten = new Map<Tensor, Tensor>();
+  const current = (tensor: Tensor) => rewritten.get(tensor) ?? tensor;
+  for (const node of topologicalOrder(outputs)) {
+    const inputs = node.inputs.map(current);
+    const changed = inputs.some((input, i) => input !== node.inputs[i]);
+    const result =
+      replace(node, inputs) ?? (changed ? apply<readonly Tensor[], unknown, readonly Tensor[]>(node.op, inputs, node.attributes) : undefined);
+    result?.forEach((tensor, i) => {
+      rewritten.set(node.outputs[i] as Tensor, tensor);
+    });
+  }
+  return outputs.map(current);
+}
+
+/** Merges nodes with the same op, inputs and attributes. Leaves are what they are and never merge. */
+export function merge(outputs: readonly Tensor[]): Tensor[] {
+  const ids = new Map<unknown, number>();
+  const id = (value: unknown): number => {
+    const known = ids.get(value) ?? ids.size;
+    ids.set(value, known);
+    return known;
+  };
+  const seen = new Map<string, readonly Tensor[]>();
+  return rebuild(outputs, (node, inputs) => {
+    if (node.op.leaf) return undefined;
+    // Functions and typed arrays among attributes are compared by identity.
+    const attributes = JSON.stringify(node.attributes, (_, value) =>
+      typeof value === 'function' || ArrayBuffer.isView(value) ? `#${id(value)}` : typeof value === 'number' ? String(value) : value,
+    );
+    const key = `${id(node.op)}(${inputs.map(id)})${attributes}`;
+    const known = seen.get(key);
+    if (known) return known;
+    const kept = inputs.every((input, i) => input === node.inputs[i])
+      ? node.outputs
+      : apply<readonly Tensor[], unknown, readonly Tensor[]>(node.op, inputs, node.attributes);
+    seen.set(key, kept);
+    return kept;
+  });
+}

@@ -1,0 +1,166 @@
+import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
+import type { DType } from '../dtype.js';
+import { normalizeAxis, type Shape, sizeOf } from '../shape.js';
+import { apply, checkTensor, type Emitter, type Op, type RangeCheck, type Tensor } from '../tensor.js';
+import { reshape } from './broadcast.js';
+import { arange } from './constant.js';
+import { transpose } from './movement.js';
+import { cast, equal } from './select.js';
+
+const checkIndices = (fn: string, argument: string, value: unknown): Tensor => {
+  const tensor = checkTensor(fn, argument, value);
+  if (tensor.dtype !== 'int32') throw wrongType(fn, argument, 'an int32 Tensor', tensor);
+  return tensor;
+};
+
+const expectRangeOp: Op<[Tensor], RangeCheck> = {
+  name: 'expectRange',
+  infer: ([x]) => [x],
+  emit: (graph, inputs, { inputs: [x], attributes }) => {
+    graph.check(x, attributes);
+    return inputs;
+  },
+};
+
+/**
+ * Indices or labels that must lie in a range. Where `x` is an argument of the compiled function, its values are
+ * checked on the host before every run and a bad one is an error that names it; devices would read it as 0 or
+ * as garbage. Values computed inside the graph are not checked.
+ */
+export function expectRange(x: Tensor, check: RangeCheck): Tensor {
+  return apply(expectRangeOp, [checkIndices(check.fn, check.argument, x)], check)[0];
+}
+
+/** Zeros of `shape` to which rows are added: `result[indices[i]] += updates[i]`, repeated indices add up. */
+const scatterRowsOp: Op<[Tensor, Tensor], { shape: Shape }> = {
+  name: 'scatterRows',
+  infer: ([, updates], { shape }) => [{ shape, dtype: updates.dtype }],
+  emit: (graph, [indices, updates], { inputs, attributes: { shape } }) => {
+    const { dtype } = inputs[1];
+    return [
+      inFloat32(graph, updates, dtype, (wide) => {
+        const zeros = graph.node('Expand', [graph.scalar(0, 'float32'), graph.ints(shape)]);
+        if (graph.device === 'webgpu') {
+          // ScatterND's int64 indices would be prepared on the CPU there.
+          const count = inputs[0].shape[0] as number;
+          const row = sizeOf(shape.slice(1));
+          const flat = graph.node('Reshape', [zeros, graph.ints([shape[0] as number, row])], { allowzero: 1 });
+          const column = graph.node('Reshape', [indices, graph.ints([count, 1])], { allowzero: 1 });
+          const spread = graph.node('Expand', [column, graph.ints([count, row])]);
+          const rows = graph.node('Reshape', [wide, graph.ints([count, row])], { allowzero: 1 });
+          const sum = graph.node('ScatterElements', [flat, spread, rows], { axis: 0, reduction: 'add' });
+          return graph.node('Reshape', [sum, graph.ints(shape)], { allowzero: 1 });
+        }
+        const tuples = graph.node('Unsqueeze', [graph.node('Cast', [indices], { to: 7 }), graph.ints([1])]);
+        return graph.node('ScatterND', [zeros, tuples, wide], { reduction: 'add' });
+      }),
+    ];
+  },
+  vjp: ([g], { inputs: [indices] }) => [undefined, gather(g, indices)],
+};
+
+/** Scattering with addition has no float16 kernels. */
+function inFloat32(graph: Emitter, x: string, dtype: DType, body: (wide: string) => string): string {
+  return dtype === 'float32' ? body(x) : graph.node('Cast', [body(graph.node('Cast', [x], { to: 1 }))], { to: 10 });
+}
+
+const gatherOp: Op<[Tensor, Tensor], { axis: number }> = {
+  name: 'gather',
+  infer: ([x, indices], { axis }) => [
+    { shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype },
+  ],
+  emit: (graph, inputs, { attributes }) => [graph.node('Gather', inputs, { axis: attributes.axis })],
+  vjp: ([g], { inputs: [x, indices], attributes: { axis } }) => {
+    // Bring the indexed axis to the front, add rows there, and put it back.
+    const depth = indices.rank;
+    const outer = x.shape.slice(0, axis).map((_, i) => i);
+    const inner = x.shape.slice(axis + 1).map((_, i) => axis + depth + i);
+    const front = transpose(g, [...indices.shape.map((_, i) => axis + i), ...outer, ...inner]);
+    const rest = [...x.shape.slice(0, axis), ...x.shape.slice(axis + 1)];
+    const count = sizeOf(indices.shape);
+    const shape = [x.shape[axis] as number, ...rest];
+    const [rows] = apply(scatterRowsOp, [reshape(indices, [count]), reshape(front, [count, ...rest])], { shape });
+    return [transpose(rows, [...outer.map((i) => i + 1), 0, ...rest.slice(axis).map((_, i) => axis + 1 + i)]), undefined];
+  },
+};
+
+/**
+ * Takes slices of `x` along `axis` at `indices`: rows of an embedding table, for instance. Its gradient adds up the rows that
+ * were taken more than once.
+ *
+ * @param x rank >= 1
+ * @param indices int32 of any shape, each in `[0, size of axis)`; checked before every run where they are an argument
+ *   of the compiled function
+ * @param options.axis default 0
+ * @returns `[...x.shape before axis, ...indices.shape, ...x.shape after axis]`
+ * @example
+ * ```ts
+ * import { gather, type Tensor } from 'tracegrad';
+ *
+ * const lookUp = (table: Tensor, tokens: Tensor) => gather(table, tokens); // [V, D], [B, T] -> [B, T, D]
+ * ```
+ */
+export function gather(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
+  checkTensor('gather', 'x', x);
+  checkOptions('gather', options, ['axis']);
+  const axis = normalizeAxis('gather', options.axis ?? 0, x.rank);
+  const range = { fn: 'gather', argument: 'indices', min: 0, max: (x.shape[axis] as number) - 1 };
+  return apply(gatherOp, [x, expectRange(indices, range)], { axis })[0];
+}
+
+/** Zeros of `shape` to which elements are added along an axis; the transpose of takeAlongAxis. */
+const scatterAlongAxisOp: Op<[Tensor, Tensor], { shape: Shape; axis: number }> = {
+  name: 'scatterAlongAxis',
+  infer: ([, updates], { shape }) => [{ shape, dtype: updates.dtype }],
+  emit: (graph, [indices, updates], { inputs, attributes: { shape, axis } }) => [
+    inFloat32(graph, updates, inputs[1].dtype, (wide) => {
+      const zeros = graph.node('Expand', [graph.scalar(0, 'float32'), graph.ints(shape)]);
+      return graph.node('ScatterElements', [zeros, indices, wide], { axis, reduction: 'add' });
+    }),
+  ],
+  vjp: ([g], { inputs: [indices], attributes: { axis } }) => [undefined, takeAlongAxis(g, indices, { axis })],
+};
+
+const takeAlongAxisOp: Op<[Tensor, Tensor], { axis: number }> = {
+  name: 'takeAlongAxis',
+  infer: ([x, indices]) => [{ shape: indices.shape, dtype: x.dtype }],
+  emit: (graph, inputs, { attributes }) => [graph.node('GatherElements', inputs, { axis: attributes.axis })],
+  vjp: ([g], { inputs: [x, indices], attributes: { axis } }) => [
+    apply(scatterAlongAxisOp, [indices, g], { shape: x.shape, axis })[0],
+    undefined,
+  ],
+};
+
+/**
+ * Picks one element per index along `axis`: `result[i, j] = x[i, indices[i, j]]` for axis 1.
+ *
+ * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked
+ *   before every run where they are an argument of the compiled function
+ * @param options.axis default -1
+ */
+export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
+  checkTensor('takeAlongAxis', 'x', x);
+  checkOptions('takeAlongAxis', options, ['axis']);
+  const axis = normalizeAxis('takeAlongAxis', options.axis ?? -1, x.rank);
+  checkIndices('takeAlongAxis', 'indices', indices);
+  if (indices.rank !== x.rank || x.shape.some((size, i) => i !== axis && size !== indices.shape[i])) {
+    throw outOfRange('takeAlongAxis', 'indices', `the shape of x ([${x.shape.join(', ')}]) but for axis ${axis}`, indices);
+  }
+  const range = { fn: 'takeAlongAxis', argument: 'indices', min: 0, max: (x.shape[axis] as number) - 1 };
+  return apply(takeAlongAxisOp, [x, expectRange(indices, range)], { axis })[0];
+}
+
+/**
+ * 1 at the index and 0 elsewhere, along a new last axis. An index outside `[0, depth)` gives a row of zeros.
+ *
+ * @param indices int32 of any shape
+ * @param depth number of classes
+ * @param options.dtype of the result, default float32
+ * @returns `[...indices.shape, depth]`
+ */
+export function oneHot(indices: Tensor, depth: number, options: { dtype?: DType } = {}): Tensor {
+  checkIndices('oneHot', 'indices', indices);
+  checkOptions('oneHot', options, ['dtype']);
+  checkNumber('oneHot', 'depth', depth, 'a positive integer', (n) => Number.isInteger(n) && n > 0);
+  return cast(equal(reshape(indices, [...indices.shape, 1]), arange(depth)), options.dtype ?? 'float32');
+}

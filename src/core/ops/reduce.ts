@@ -1,0 +1,107 @@
+import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
+import { normalizeAxes, sizeOf } from '../shape.js';
+import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
+import { droppedShape, emitSum, keptShape, type ReduceOptions, reshape, sum } from './broadcast.js';
+import { div, exp, mul, square, sub } from './elementwise.js';
+import { cast, equal } from './select.js';
+
+const reduceOptions = ['axis', 'keepDims'];
+
+const countOf = (x: Tensor, axes: readonly number[]): number => sizeOf(axes.map((axis) => x.shape[axis] as number));
+
+/**
+ * Arithmetic mean over `axis`; as accurate as {@link sum}. The mean over no elements is 0.
+ *
+ * @param x float
+ * @example
+ * ```ts
+ * import { mean, square, sub, type Tensor } from 'tracegrad';
+ *
+ * const meanSquaredError = (a: Tensor, b: Tensor) => mean(square(sub(a, b)));
+ * ```
+ */
+export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkFloat('mean', 'x', x);
+  checkOptions('mean', options, reduceOptions);
+  const count = countOf(x, normalizeAxes('mean', options.axis, x.rank));
+  return mul(sum(x, options), count === 0 ? 0 : 1 / count);
+}
+
+const maxOp: Op<[Tensor], { axes: readonly number[] }> = {
+  name: 'max',
+  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  emit: (graph, [x], { attributes }) => [graph.node('ReduceMax', [x, graph.ints(attributes.axes)], { keepdims: 1 })],
+  vjp: ([g], { inputs: [x], outputs: [y], attributes: { axes } }) => {
+    const ties = cast(equal(x, y), x.dtype);
+    return [mul(ties, div(g, sum(ties, { axis: axes, keepDims: true })))];
+  },
+};
+
+/**
+ * Largest element over `axis`. Elements that tie share the gradient equally.
+ *
+ * @param x float or int32
+ * @throws if a reduced axis has no elements
+ */
+export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensor('max', 'x', x);
+  checkOptions('max', options, reduceOptions);
+  if (x.dtype === 'bool') throw wrongType('max', 'x', 'a numeric Tensor', x);
+  const axes = normalizeAxes('max', options.axis, x.rank);
+  if (countOf(x, axes) === 0) throw outOfRange('max', 'x', 'at least one element to reduce', x);
+  const kept = axes.length === 0 ? x : apply(maxOp, [x], { axes })[0];
+  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+}
+
+export interface VarianceOptions extends ReduceOptions {
+  /** Divide by `n - correction`: 0 (default) for the population variance, 1 for the unbiased estimate. */
+  correction?: number;
+}
+
+/**
+ * Variance over `axis`, in two passes (mean, then mean of squared deviations), so a large mean does not cost
+ * digits. float16 is computed in float32.
+ *
+ * @param x float
+ * @throws if `n - correction` is not positive
+ */
+export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
+  checkFloat('variance', 'x', x);
+  checkOptions('variance', options, [...reduceOptions, 'correction']);
+  const { correction = 0, ...reduction } = options;
+  checkNumber('variance', 'correction', correction, 'a number >= 0', (c) => c >= 0);
+  const count = countOf(x, normalizeAxes('variance', options.axis, x.rank));
+  if (count - correction <= 0) throw outOfRange('variance', 'correction', `a number below the ${count} elements reduced`, correction);
+  const wide = cast(x, 'float32');
+  const deviation = sub(wide, mean(wide, { ...reduction, keepDims: true }));
+  return cast(mul(sum(square(deviation), reduction), 1 / (count - correction)), x.dtype);
+}
+
+const logSumExpOp: Op<[Tensor], { axes: readonly number[] }> = {
+  name: 'logSumExp',
+  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  emit: (graph, [x], { inputs, attributes: { axes } }) => {
+    const { shape, dtype } = inputs[0];
+    // Clamped, so that a row of -Infinity gives -Infinity and not NaN.
+    const lowest = graph.scalar(dtype === 'float16' ? -65504 : -3.4028234663852886e38, dtype);
+    const top = graph.node('Max', [graph.node('ReduceMax', [x, graph.ints(axes)], { keepdims: 1 }), lowest]);
+    const powers = graph.node('Exp', [graph.node('Sub', [x, top])]);
+    return [graph.node('Add', [graph.node('Log', [emitSum(graph, powers, shape, axes, dtype)]), top])];
+  },
+  vjp: ([g], { inputs: [x], outputs: [y] }) => [mul(g, exp(sub(x, y)))],
+};
+
+/**
+ * `log(sum(exp(x)))` over `axis`, without overflow: the largest element is subtracted first.
+ *
+ * @param x float
+ * @throws if a reduced axis has no elements
+ */
+export function logSumExp(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkFloat('logSumExp', 'x', x);
+  checkOptions('logSumExp', options, reduceOptions);
+  const axes = normalizeAxes('logSumExp', options.axis, x.rank);
+  if (countOf(x, axes) === 0) throw outOfRange('logSumExp', 'x', 'at least one element to reduce', x);
+  const kept = axes.length === 0 ? x : apply(logSumExpOp, [x], { axes })[0];
+  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+}

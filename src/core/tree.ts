@@ -1,0 +1,43 @@
+import { show } from './errors.js';
+
+/** Nested arrays and plain objects with `L` at the leaves. */
+export type Tree<L> = L | readonly Tree<L>[] | { readonly [key: string]: Tree<L> };
+
+const isContainer = (value: unknown): value is Record<string, unknown> => {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return Array.isArray(value) || prototype === Object.prototype || prototype === null;
+};
+
+/**
+ * Rebuilds a tree with `visit(leaf, path)` at every leaf. Paths are keys and indices joined by dots
+ * (`blocks.0.weight`), the root's is `''`; they name parameters and state, so keys must not hold a dot.
+ *
+ * @param leaf which values are leaves; whatever is neither a leaf nor a container is an error
+ * @param expected what a leaf is, for that error
+ */
+export function mapTree<L, R>(
+  fn: string,
+  tree: unknown,
+  leaf: (value: unknown) => value is L,
+  expected: string,
+  visit: (leaf: L, path: string) => R,
+): Tree<R> {
+  const walk = (value: unknown, path: string): Tree<R> => {
+    if (leaf(value)) return visit(value, path);
+    if (!isContainer(value)) {
+      throw new TypeError(`${fn}: ${path || 'value'}: expected ${expected}, received ${show(value)}`);
+    }
+    const child = (key: string | number, item: unknown) => walk(item, path === '' ? `${key}` : `${path}.${key}`);
+    if (Array.isArray(value)) return value.map((item, index) => child(index, item));
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => {
+        if (key.includes('.') || key === '') {
+          throw new TypeError(`${fn}: key '${key}' in '${path}': keys must not be empty or hold a dot; names are paths`);
+        }
+        return [key, child(key, item)];
+      }),
+    );
+  };
+  return walk(tree, '');
+}

@@ -1,0 +1,55 @@
+export { type ArrayLike, array, filled, type Nested, type NDArray, toNumbers, toScalar } from './core/array.js';
+export { type CustomVjpRule, customVjp } from './core/custom-vjp.js';
+export type { DType, TypedArray } from './core/dtype.js';
+export { type GradOptions, grad, gradients, stopGradient, valueAndGrad, vjp } from './core/grad.js';
+export { rebuild } from './core/graph.js';
+export { type HostCompute, type HostContext, hostInput } from './core/leaf.js';
+export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
+export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
+export { conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
+export {
+  add,
+  div,
+  erf,
+  exp,
+  expm1,
+  type GeluOptions,
+  gelu,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  relu,
+  sigmoid,
+  sqrt,
+  square,
+  sub,
+  tanh,
+} from './core/ops/elementwise.js';
+export { gather, oneHot, takeAlongAxis } from './core/ops/indexing.js';
+export { matmul } from './core/ops/linalg.js';
+export { concat, pad, slice, split, transpose } from './core/ops/movement.js';
+export { type MaxPoolOptions, maxPool2d } from './core/ops/pool.js';
+export { logSumExp, max, mean, type VarianceOptions, variance } from './core/ops/reduce.js';
+export {
+  cast,
+  equal,
+  greater,
+  greaterEqual,
+  less,
+  lessEqual,
+  logicalAnd,
+  logicalNot,
+  notEqual,
+  type TensorOrNumber,
+  where,
+} from './core/ops/select.js';
+export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
+export { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from './core/rng.js';
+export type { Shape } from './core/shape.js';
+export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';
+export type { Tree } from './core/tree.js';
+export type { ArrayInputs, Arrays, Tensors } from './core/types.js';
+export type { Backend, Device } from './runtime/backend.js';
+export { type Axes, type Compiled, type CompileOptions, compile } from './runtime/compile.js';

@@ -1,0 +1,74 @@
+import { availableParallelism } from 'node:os';
+import { checkNumber, checkOneOf, checkOptions } from './core/errors.js';
+import { type Backend, type Device, OrtBackend } from './runtime/backend.js';
+import type { Ort } from './runtime/ort.js';
+import { RunQueue } from './runtime/queue.js';
+
+export type { Backend, Device } from './runtime/backend.js';
+
+export interface BackendOptions {
+  /** `'cpu'`, or `'webgpu'` for a GPU through Vulkan, Metal or Direct3D 12. */
+  device: Device;
+  /** CPU threads of one run of a large graph; small graphs use one. Default: all cores. */
+  threads?: number;
+  /** Bytes that sessions may hold, by an upper estimate; the least recently used are released. Default 1 GiB. */
+  cacheBytes?: number;
+}
+
+// One device, one queue: two backends on one GPU must not run at the same time either.
+const queues = new Map<Device, RunQueue>();
+
+async function loadRuntime(): Promise<Ort> {
+  try {
+    return (await import('onnxruntime-node')) as unknown as Ort;
+  } catch (cause) {
+    throw new Error('createBackend: onnxruntime-node could not be loaded; install it with `npm install onnxruntime-node`', { cause });
+  }
+}
+
+/** A graph that copies one number; if it runs, the device is there. */
+async function probe(backend: OrtBackend): Promise<void> {
+  const { encode } = await import('./onnx/encode.js');
+  const value = (name: string) => ({ name, dtype: 'float32', shape: [] }) as const;
+  const nodes = [{ type: 'Neg', inputs: ['x'], outputs: ['y'], attributes: {} }];
+  const model = encode({ nodes, initializers: new Map(), inputs: [value('x')], outputs: [value('y')] });
+  const session = await backend.createSession({ model, flops: 0, kept: [] });
+  await session.run({ x: new backend.ort.Tensor('float32', new Float32Array([1]), []) });
+  // The device lives as long as some session does: this one stays.
+  await backend.sessions.get(backend, 0, async () => session);
+}
+
+/**
+ * A device of this machine, through onnxruntime-node.
+ *
+ * On WebGPU every op runs on the GPU: a graph that would fall back to the CPU is an error.
+ *
+ * @throws if onnxruntime-node is not installed or the device is not there
+ * @example
+ * ```ts
+ * import { createBackend } from 'tracegrad/node';
+ *
+ * const backend = await createBackend({ device: 'cpu' });
+ * await backend.close();
+ * ```
+ */
+export async function createBackend(options: BackendOptions): Promise<Backend> {
+  checkOptions('createBackend', options, ['device', 'threads', 'cacheBytes']);
+  const { device, threads = availableParallelism(), cacheBytes = 2 ** 30 } = options;
+  checkOneOf('createBackend', 'device', device, ['cpu', 'webgpu']);
+  checkNumber('createBackend', 'threads', threads, 'a positive integer', (n) => Number.isInteger(n) && n > 0);
+  checkNumber('createBackend', 'cacheBytes', cacheBytes, 'a number >= 0', (n) => n >= 0);
+  const queue = queues.get(device) ?? new RunQueue();
+  queues.set(device, queue);
+  const sessionOptions =
+    device === 'cpu'
+      ? { executionProviders: ['cpu'], extra: { session: { intra_op: { allow_spinning: '0' } } } }
+      : { executionProviders: ['webgpu'], extra: { session: { disable_cpu_ep_fallback: '1' } } };
+  const backend = new OrtBackend(device, await loadRuntime(), queue, { cacheBytes, threads, sessionOptions });
+  try {
+    await queue.add(() => probe(backend));
+  } catch (cause) {
+    throw new Error(`createBackend: device '${device}' is not available here: ${(cause as Error).message}`, { cause });
+  }
+  return backend;
+}

@@ -1,0 +1,51 @@
+import type { Attribute } from '../core/tensor.js';
+import type { DType } from '../core/dtype.js';
+import { sameShape, type Shape } from '../core/shape.js';
+
+/** Element types as ONNX numbers them. */
+export const onnxTypes: Record<DType | 'int64', number> = { float32: 1, float16: 10, int32: 6, int64: 7, bool: 9 };
+
+/** A size, or the name of one that is only known when the graph runs. */
+export type Dimension = number | string;
+
+export interface ValueInfo {
+  readonly name: string;
+  readonly dtype: DType | 'int64';
+  readonly shape: readonly Dimension[];
+}
+
+export interface Initializer {
+  readonly dtype: DType | 'int64';
+  readonly shape: Shape;
+  readonly data: ArrayBufferView;
+}
+
+export interface OnnxNode {
+  readonly type: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+/** An ONNX graph as data, before it is encoded. */
+export interface OnnxGraph {
+  readonly nodes: readonly OnnxNode[];
+  readonly initializers: ReadonlyMap<string, Initializer>;
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+}
+
+const bytesOf = ({ data }: Initializer): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+export function sameInitializer(a: Initializer, b: Initializer): boolean {
+  if (a.data === b.data && sameShape(a.shape, b.shape)) return true;
+  if (a.dtype !== b.dtype || !sameShape(a.shape, b.shape)) return false;
+  const [x, y] = [bytesOf(a), bytesOf(b)];
+  return x.length === y.length && x.every((byte, i) => byte === y[i]);
+}
+
+/** Whether two graphs are the same but for the values of initializers and the sizes of inputs and outputs. */
+export function sameStructure(a: OnnxGraph, b: OnnxGraph): boolean {
+  if (a.nodes.length !== b.nodes.length || a.initializers.size !== b.initializers.size) return false;
+  return a.nodes.every((node, i) => JSON.stringify(node) === JSON.stringify(b.nodes[i]));
+}

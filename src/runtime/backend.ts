@@ -1,0 +1,81 @@
+import type { Ort, OrtSession } from './ort.js';
+import { RunQueue } from './queue.js';
+import { SessionCache } from './session-cache.js';
+
+/** Where graphs run. */
+export type Device = 'cpu' | 'webgpu';
+
+/** A device with its sessions. Made by `createBackend` of `tracegrad/node`. */
+export interface Backend extends AsyncDisposable {
+  readonly device: Device;
+  /** Releases all sessions. What was compiled for the backend cannot run afterwards. */
+  close(): Promise<void>;
+}
+
+export interface BackendSettings {
+  /** Bytes that sessions of this backend may hold, by an upper estimate; least recently used ones are released. */
+  readonly cacheBytes: number;
+  /** Threads of one run of a large graph on the CPU. */
+  readonly threads: number;
+  /** Session options of the execution provider. */
+  readonly sessionOptions: Readonly<Record<string, unknown>>;
+}
+
+/** Below this many operations a second thread costs more than it brings. */
+const SINGLE_THREAD_FLOPS = 1e7;
+
+export interface SessionRequest {
+  readonly model: Uint8Array;
+  readonly flops: number;
+  /** Outputs that stay on the device. */
+  readonly kept: readonly string[];
+}
+
+/** @internal The backend that programs work with. */
+export class OrtBackend implements Backend {
+  readonly sessions: SessionCache;
+  #closed = false;
+
+  constructor(
+    readonly device: Device,
+    readonly ort: Ort,
+    readonly queue: RunQueue,
+    private readonly settings: BackendSettings,
+  ) {
+    this.sessions = new SessionCache(settings.cacheBytes);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  createSession({ model, flops, kept }: SessionRequest): Promise<OrtSession> {
+    return this.ort.InferenceSession.create(model, {
+      executionMode: 'sequential',
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: 3,
+      ...(this.device === 'cpu' ? { intraOpNumThreads: flops < SINGLE_THREAD_FLOPS ? 1 : this.settings.threads } : {}),
+      ...(this.device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(kept.map((name) => [name, 'gpu-buffer'])) } : {}),
+      ...this.settings.sessionOptions,
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.queue.add(() => this.sessions.clear());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** The backend behind the public type; throws if it is something else, or closed. */
+export function openBackend(fn: string, backend: unknown): OrtBackend {
+  if (!(backend instanceof OrtBackend)) {
+    throw new TypeError(`${fn}: backend: expected a backend made by createBackend() of this copy of tracegrad`);
+  }
+  if (backend.closed) throw new Error(`${fn}: the backend is closed`);
+  return backend;
+}

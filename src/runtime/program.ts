@@ -1,0 +1,276 @@
+import type { NDArray } from '../core/array.js';
+import { allocate, type DType, type TypedArray, toFloat16Bits } from '../core/dtype.js';
+import { outOfRange } from '../core/errors.js';
+import { type HostContext, inputLeaf } from '../core/leaf.js';
+import { createRng, foldIn, keyFromSeed } from '../core/rng.js';
+import { sizeOf } from '../core/shape.js';
+import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
+import { encode } from '../onnx/encode.js';
+import { type Initializer, sameInitializer, sameStructure } from '../onnx/graph.js';
+import { type Lowered, lower } from '../onnx/lower.js';
+import { type Unified, unify } from '../onnx/unify.js';
+import type { OrtBackend } from './backend.js';
+import type { Ort, OrtTensor } from './ort.js';
+
+/** A value fed to a program: an array of the host, or one that a run left on the device. */
+export interface Value extends Spec {
+  readonly tensor: OrtTensor;
+}
+
+/** Names of the axes of an input; equal names have equal sizes. */
+export type AxisNames = readonly (string | null)[];
+
+export interface Leaf extends Spec {
+  /** Path, for error messages and as part of the key. */
+  readonly path: string;
+  readonly axes?: AxisNames | undefined;
+}
+
+export interface Traced<M> {
+  readonly outputs: readonly Tensor[];
+  /** Whether an output stays on the device. */
+  readonly kept?: readonly boolean[];
+  /** Whatever the caller wants to remember of this trace. */
+  readonly meta: M;
+}
+
+/** One session, serving one set of shapes or, if unified, all sizes of the named axes. */
+interface Family extends Unified {
+  /** Whether it serves other sizes too. */
+  readonly dynamic: boolean;
+  readonly kept: readonly string[];
+}
+
+interface Plan<M> {
+  readonly family: Family;
+  readonly hostInputs: Lowered['hostInputs'];
+  readonly checks: readonly { index: number; check: RangeCheck }[];
+  readonly flops: number;
+  readonly bytes: number;
+  /** Values of what varies with the sizes. */
+  readonly sizes: Record<string, OrtTensor>;
+  readonly outputs: readonly Spec[];
+  readonly meta: M;
+}
+
+/** Above this many nodes a trace is probably an unrolled loop. */
+const LARGE_TRACE = 20_000;
+
+/**
+ * Sizes to trace at for comparison; different for every named axis. Long sums are cut into equal blocks, so that
+ * their graph depends on divisors: a size 60 apart shares many.
+ */
+const PROBES: readonly ((size: number, axis: number) => number)[] = [
+  (size, axis) => size + 1 + axis,
+  (size, axis) => size - 1 - axis,
+  (size, axis) => size + 60 * (1 + axis),
+  (size, axis) => size - 60 * (1 + axis),
+  (size, axis) => size * (2 + axis),
+];
+
+const inputName = (index: number): string => `x${index}`;
+const outputName = (index: number): string => `y${index}`;
+
+/** An array of the host as a value to feed. */
+export const toValue = (ort: Ort, { data, shape, dtype }: NDArray): Value => ({ shape, dtype, tensor: new ort.Tensor(dtype, data, shape) });
+
+/** The array of a value that lies on the host. */
+export function toArray({ shape, dtype, tensor }: Value): NDArray {
+  const data = tensor.data as TypedArray;
+  // Newer platforms have a Float16Array; ours are bit patterns.
+  const raw = dtype === 'float16' && !(data instanceof Uint16Array);
+  return { data: raw ? new Uint16Array((data as Float32Array).buffer, (data as Float32Array).byteOffset, sizeOf(shape)) : data, shape, dtype };
+}
+
+/**
+ * A traced function on a backend: traces once per set of shapes, keeps sessions, computes host inputs, runs.
+ * Everything that runs graphs (compiled functions, trainers) is made of programs.
+ */
+export class Program<M> {
+  readonly #plans = new Map<string, Plan<M>>();
+  readonly #families: Family[] = [];
+  #warned = false;
+
+  /**
+   * @param fn name for error messages
+   * @param trace builds the outputs from one Tensor per leaf
+   * @param seed of the host inputs' generators
+   */
+  constructor(
+    private readonly fn: string,
+    private readonly backend: OrtBackend,
+    private readonly trace: (leaves: readonly Tensor[]) => Traced<M>,
+    private readonly seed: number,
+  ) {}
+
+  /** Runs once. To be called from within the backend's queue. Kept outputs belong to the caller, to be disposed. */
+  async run(leaves: readonly Leaf[], values: readonly Value[], step: number): Promise<{ outputs: Value[]; meta: M }> {
+    const { backend, seed } = this;
+    const plan = this.#plan(leaves);
+    for (const { index, check } of plan.checks) checkRange(check, values[index] as Value);
+    const { family } = plan;
+    const feeds: Record<string, OrtTensor> = { ...plan.sizes };
+    values.forEach(({ tensor }, i) => {
+      feeds[inputName(i)] = tensor;
+    });
+    plan.hostInputs.forEach(({ name, shape, dtype, compute }, i) => {
+      const context: HostContext = {
+        step,
+        get rng() {
+          return createRng(foldIn(foldIn(keyFromSeed(seed), step), i));
+        },
+      };
+      feeds[name] = new backend.ort.Tensor(dtype, hostData(compute(context), dtype, sizeOf(shape)), shape);
+    });
+    const session = await backend.sessions.get(family, plan.bytes, () =>
+      backend.createSession({ model: encode(family.graph), flops: plan.flops, kept: family.kept }),
+    );
+    const results = await session.run(feeds);
+    const outputs = plan.outputs.map((spec, i) => ({ ...spec, tensor: results[outputName(i)] as OrtTensor }));
+    return { outputs, meta: plan.meta };
+  }
+
+  /** Releases the sessions. To be called from within the backend's queue. */
+  async release(): Promise<void> {
+    for (const family of this.#families) await this.backend.sessions.release(family);
+    this.#families.length = 0;
+    this.#plans.clear();
+  }
+
+  #plan(leaves: readonly Leaf[]): Plan<M> {
+    const key = leaves.map(({ path, dtype, shape }) => `${path}:${dtype}[${shape}]`).join();
+    const known = this.#plans.get(key);
+    if (known) return known;
+    const sizes = axisSizes(this.fn, leaves);
+    const { lowered, traced } = this.#lower(leaves);
+    if (lowered.size > LARGE_TRACE) {
+      console.warn(
+        `${this.fn}: the trace has ${lowered.size} nodes. Loops are unrolled in the trace; shorten them, or compile one iteration and call it repeatedly.`,
+      );
+    }
+    const family = this.#family(lowered, leaves, sizes, traced.kept ?? []);
+    const values = family.varying.map(([first]) => {
+      const { data, shape, dtype } = lowered.graph.initializers.get(first as string) as Initializer;
+      return [first as string, new this.backend.ort.Tensor(dtype, data, shape)];
+    });
+    const plan: Plan<M> = {
+      family,
+      hostInputs: lowered.hostInputs,
+      checks: lowered.checks.map(({ name, check }) => ({ index: leaves.findIndex((_, i) => inputName(i) === name), check })),
+      flops: lowered.flops,
+      bytes: lowered.bytes,
+      sizes: Object.fromEntries(values),
+      outputs: traced.outputs.map(({ shape, dtype }) => ({ shape, dtype })),
+      meta: traced.meta,
+    };
+    this.#plans.set(key, plan);
+    return plan;
+  }
+
+  #lower(leaves: readonly Leaf[]): { lowered: Lowered; traced: Traced<M> } {
+    const tensors = leaves.map((leaf) => inputLeaf(leaf, leaf.path));
+    const traced = this.trace(tensors);
+    const lowered = lower(
+      traced.outputs.map((tensor, i) => ({ name: outputName(i), tensor })),
+      tensors.map((tensor, i) => ({ name: inputName(i), tensor })),
+      this.backend.device,
+    );
+    return { lowered, traced };
+  }
+
+  /** A family that serves this graph: one that is there, else one unified with a trace at other sizes, else the graph alone. */
+  #family(lowered: Lowered, leaves: readonly Leaf[], sizes: ReadonlyMap<string, number>, keep: readonly boolean[]): Family {
+    const { graph } = lowered;
+    const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
+    const add = (unified: Unified, dynamic: boolean): Family => {
+      const family = { ...unified, dynamic, kept };
+      this.#families.push(family);
+      return family;
+    };
+    // Size 1 broadcasts, which makes another graph.
+    const named = sizes.size > 0 && [...sizes.values()].every((size) => size > 1);
+    if (named) {
+      const known = this.#families.find((family) => serves(family, lowered));
+      if (known) return known;
+      for (const probe of PROBES) {
+        const other = new Map([...sizes].map(([name, size], i) => [name, probe(size, i)]));
+        if ([...other.values()].some((size) => size < 2)) continue;
+        try {
+          const moved = leaves.map((leaf) => ({
+            ...leaf,
+            shape: leaf.shape.map((size, axis) => other.get(leaf.axes?.[axis] ?? '') ?? size),
+          }));
+          const axes = new Map([...sizes].map(([name, size]) => [name, [size, other.get(name) as number] as const]));
+          const unified = unify(graph, this.#lower(moved).lowered.graph, axes);
+          if (unified) return add(unified, true);
+        } catch {
+          // The function does not trace at that size (it may need an even one): try another, or do without.
+        }
+      }
+      if (!this.#warned) {
+        this.#warned = true;
+        console.warn(
+          `${this.fn}: the graphs of different sizes of ${[...sizes.keys()].join(', ')} differ in more than sizes, so every size gets a session of its own.`,
+        );
+      }
+    }
+    return add({ graph, varying: [] }, false);
+  }
+}
+
+/** Whether the session of a family computes this graph. */
+function serves({ graph, varying, dynamic }: Family, { graph: other }: Lowered): boolean {
+  if (!dynamic) return false;
+  const fits = graph.inputs.every((input, i) => {
+    const size = other.inputs[i];
+    return !size || input.shape.every((dimension, axis) => typeof dimension === 'string' || dimension === size.shape[axis]);
+  });
+  const value = (name: string) => other.initializers.get(name) as Initializer;
+  const renamed = new Map(varying.flatMap((group) => group.map((name) => [name, group[0] as string])));
+  const nodes = other.nodes.map((node) => ({ ...node, inputs: node.inputs.map((name) => renamed.get(name) ?? name) }));
+  return (
+    fits &&
+    sameStructure(graph, { ...other, nodes, initializers: graph.initializers }) &&
+    [...graph.initializers].every(([name, own]) => sameInitializer(own, value(name))) &&
+    varying.every(([first, ...rest]) => rest.every((name) => sameInitializer(value(first as string), value(name))))
+  );
+}
+
+function axisSizes(fn: string, leaves: readonly Leaf[]): Map<string, number> {
+  const sizes = new Map<string, { size: number; path: string }>();
+  for (const { axes = [], shape, path } of leaves) {
+    axes.forEach((name, axis) => {
+      const size = shape[axis];
+      if (name === null || size === undefined) return;
+      const known = sizes.get(name);
+      if (known && known.size !== size) {
+        throw new RangeError(`${fn}: axis '${name}' has size ${known.size} in ${known.path} and ${size} in ${path}`);
+      }
+      sizes.set(name, { size, path });
+    });
+  }
+  return new Map([...sizes].map(([name, { size }]) => [name, size]));
+}
+
+function checkRange({ fn, argument, min, max, except }: RangeCheck, value: Value): void {
+  if (value.tensor.location !== 'cpu') return;
+  const data = value.tensor.data as Int32Array;
+  for (let i = 0; i < data.length; i++) {
+    const item = data[i] as number;
+    if ((item < min || item > max) && item !== except) {
+      const allowed = except === undefined ? '' : ` or ${except}`;
+      throw new RangeError(`${fn}: ${argument}: expected integers from ${min} to ${max}${allowed}, received ${item} at index ${i}`);
+    }
+  }
+}
+
+function hostData(value: number | ArrayLike<number>, dtype: DType, size: number): TypedArray {
+  const data = allocate(dtype, size);
+  const count = typeof value === 'number' ? size : value.length;
+  if (count !== size) throw outOfRange('hostInput', 'compute', `${size} numbers as its result`, count);
+  for (let i = 0; i < size; i++) {
+    const item = typeof value === 'number' ? value : (value[i] as number);
+    data[i] = dtype === 'float16' ? toFloat16Bits(item) : item;
+  }
+  return data;
+}
