@@ -6,7 +6,7 @@ export { rebuild } from './core/graph.js';
 export { type HostCompute, type HostContext, hostInput } from './core/leaf.js';
 export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
-export { conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
+export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
 export {
   add,
   div,
@@ -46,10 +46,12 @@ export {
   where,
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
+export { type ExportOptions, exportOnnx } from './onnx/export.js';
 export { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';
 export type { Tree } from './core/tree.js';
 export type { ArrayInputs, Arrays, Tensors } from './core/types.js';
 export type { Backend, Device } from './runtime/backend.js';
-export { type Axes, type Compiled, type CompileOptions, compile } from './runtime/compile.js';
+export { type Compiled, type CompileOptions, compile } from './runtime/compile.js';
+export type { Axes } from './runtime/edge.js';

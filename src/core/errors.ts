@@ -46,3 +46,7 @@ export function checkNumber(
 export function checkOneOf<T>(fn: string, argument: string, value: unknown, allowed: readonly T[]): asserts value is T {
   if (!allowed.includes(value as T)) throw outOfRange(fn, argument, `one of ${allowed.map(show).join(', ')}`, value);
 }
+
+/** Throws unless `value` is a positive integer. */
+export const checkSize = (fn: string, argument: string, value: unknown): void =>
+  checkNumber(fn, argument, value, 'a positive integer', (n) => Number.isInteger(n) && n > 0);

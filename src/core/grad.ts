@@ -53,7 +53,8 @@ export function pullBack(
   return wrt.map((x) => total.get(x));
 }
 
-const scalarLoss = (fn: string, loss: unknown): Tensor => {
+/** `loss`, checked to be a float scalar. */
+export const scalarLoss = (fn: string, loss: unknown): Tensor => {
   const tensor = checkTensor(fn, 'the loss', loss);
   if (tensor.rank !== 0 || !isFloat(tensor.dtype)) {
     throw outOfRange(fn, 'the loss', 'a float scalar (shape []; reduce it with mean() or sum())', tensor);

@@ -129,6 +129,7 @@ export function isTensor(value: unknown): value is Tensor {
 
 /** `value`, checked to be a Tensor. */
 export function checkTensor(fn: string, argument: string, value: unknown): Tensor {
+  if (value === undefined) throw wrongType(fn, argument, 'a Tensor (is a parameter missing?)', value);
   if (!isTensor(value)) throw wrongType(fn, argument, 'a Tensor', value);
   return value;
 }

@@ -86,28 +86,30 @@ export function toArray({ shape, dtype, tensor }: Value): NDArray {
  * A traced function on a backend: traces once per set of shapes, keeps sessions, computes host inputs, runs.
  * Everything that runs graphs (compiled functions, trainers) is made of programs.
  */
-export class Program<M> {
+export class Program<S, M> {
   readonly #plans = new Map<string, Plan<M>>();
   readonly #families: Family[] = [];
   #warned = false;
 
   /**
    * @param fn name for error messages
-   * @param trace builds the outputs from one Tensor per leaf
+   * @param trace builds the outputs from one Tensor per leaf and from what `run` was given as the source of the leaves
    * @param seed of the host inputs' generators
    */
   constructor(
     private readonly fn: string,
     private readonly backend: OrtBackend,
-    private readonly trace: (leaves: readonly Tensor[]) => Traced<M>,
+    private readonly trace: (leaves: readonly Tensor[], source: S) => Traced<M>,
     private readonly seed: number,
   ) {}
 
   /** Runs once. To be called from within the backend's queue. Kept outputs belong to the caller, to be disposed. */
-  async run(leaves: readonly Leaf[], values: readonly Value[], step: number): Promise<{ outputs: Value[]; meta: M }> {
+  async run(leaves: readonly Leaf[], values: readonly Value[], step: number, source: S): Promise<{ outputs: Value[]; meta: M }> {
     const { backend, seed } = this;
-    const plan = this.#plan(leaves);
+    const plan = this.#plan(leaves, source);
     for (const { index, check } of plan.checks) checkRange(check, values[index] as Value);
+    // ONNX Runtime has no graphs without outputs; an optimizer without state asks for one.
+    if (plan.outputs.length === 0) return { outputs: [], meta: plan.meta };
     const { family } = plan;
     const feeds: Record<string, OrtTensor> = { ...plan.sizes };
     values.forEach(({ tensor }, i) => {
@@ -137,18 +139,18 @@ export class Program<M> {
     this.#plans.clear();
   }
 
-  #plan(leaves: readonly Leaf[]): Plan<M> {
+  #plan(leaves: readonly Leaf[], source: S): Plan<M> {
     const key = leaves.map(({ path, dtype, shape }) => `${path}:${dtype}[${shape}]`).join();
     const known = this.#plans.get(key);
     if (known) return known;
     const sizes = axisSizes(this.fn, leaves);
-    const { lowered, traced } = this.#lower(leaves);
+    const { lowered, traced } = this.#lower(leaves, source);
     if (lowered.size > LARGE_TRACE) {
       console.warn(
         `${this.fn}: the trace has ${lowered.size} nodes. Loops are unrolled in the trace; shorten them, or compile one iteration and call it repeatedly.`,
       );
     }
-    const family = this.#family(lowered, leaves, sizes, traced.kept ?? []);
+    const family = this.#family(lowered, leaves, source, sizes, traced.kept ?? []);
     const values = family.varying.map(([first]) => {
       const { data, shape, dtype } = lowered.graph.initializers.get(first as string) as Initializer;
       return [first as string, new this.backend.ort.Tensor(dtype, data, shape)];
@@ -167,9 +169,9 @@ export class Program<M> {
     return plan;
   }
 
-  #lower(leaves: readonly Leaf[]): { lowered: Lowered; traced: Traced<M> } {
+  #lower(leaves: readonly Leaf[], source: S): { lowered: Lowered; traced: Traced<M> } {
     const tensors = leaves.map((leaf) => inputLeaf(leaf, leaf.path));
-    const traced = this.trace(tensors);
+    const traced = this.trace(tensors, source);
     const lowered = lower(
       traced.outputs.map((tensor, i) => ({ name: outputName(i), tensor })),
       tensors.map((tensor, i) => ({ name: inputName(i), tensor })),
@@ -179,7 +181,13 @@ export class Program<M> {
   }
 
   /** A family that serves this graph: one that is there, else one unified with a trace at other sizes, else the graph alone. */
-  #family(lowered: Lowered, leaves: readonly Leaf[], sizes: ReadonlyMap<string, number>, keep: readonly boolean[]): Family {
+  #family(
+    lowered: Lowered,
+    leaves: readonly Leaf[],
+    source: S,
+    sizes: ReadonlyMap<string, number>,
+    keep: readonly boolean[],
+  ): Family {
     const { graph } = lowered;
     const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
     const add = (unified: Unified, dynamic: boolean): Family => {
@@ -201,7 +209,7 @@ export class Program<M> {
             shape: leaf.shape.map((size, axis) => other.get(leaf.axes?.[axis] ?? '') ?? size),
           }));
           const axes = new Map([...sizes].map(([name, size]) => [name, [size, other.get(name) as number] as const]));
-          const unified = unify(graph, this.#lower(moved).lowered.graph, axes);
+          const unified = unify(graph, this.#lower(moved, source).lowered.graph, axes);
           if (unified) return add(unified, true);
         } catch {
           // The function does not trace at that size (it may need an even one): try another, or do without.

@@ -1,5 +1,5 @@
 import { checkOptions, outOfRange, show, wrongType } from '../errors.js';
-import { type Shape, sizeOf } from '../shape.js';
+import { sameShape, type Shape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { matmul } from './linalg.js';
@@ -18,6 +18,11 @@ export interface Window2d {
   padding?: Padding2d;
   /** Distance between neighbouring taps of the kernel. Default 1. */
   dilation?: Pair;
+}
+
+export interface Conv2dOptions extends Window2d {
+  /** `[O]`, added to every channel. */
+  bias?: Tensor;
 }
 
 /** A sliding window in full: per axis stride, dilation, and padding `[top, left, bottom, right]`. */
@@ -104,17 +109,20 @@ export function taps(x: Tensor, { kernel, stride, dilation }: Window, out: Shape
   });
 }
 
-const convOp: Op<[Tensor, Tensor], Window> = {
+// Inputs: x, weight, and a bias if there is one.
+const convOp: Op<readonly Tensor[], Window> = {
   name: 'conv2d',
-  infer: ([x, weight], window) => [
-    { shape: [x.shape[0] as number, weight.shape[0] as number, ...slidOver('conv2d', x.shape.slice(2), window)], dtype: x.dtype },
-  ],
+  infer: (inputs, window) => {
+    const [x, weight] = inputs as [Tensor, Tensor];
+    return [{ shape: [x.shape[0] as number, weight.shape[0] as number, ...slidOver('conv2d', x.shape.slice(2), window)], dtype: x.dtype }];
+  },
   emit: (graph, inputs, { attributes }) => [graph.node('Conv', inputs, windowAttributes(attributes))],
-  vjp: ([g], { inputs: [x, weight], attributes }) => [
-    apply(convInputOp, [g, weight], { ...attributes, size: x.shape.slice(2) })[0],
-    convWeight(x, g, attributes),
-  ],
-  flops: ({ inputs: [, weight], outputs: [y] }) => (2 * sizeOf(y.shape) * sizeOf(weight.shape)) / (weight.shape[0] as number),
+  vjp: ([g], { inputs, attributes }) => {
+    const [x, weight, bias] = inputs as [Tensor, Tensor, Tensor?];
+    const dx = apply(convInputOp, [g, weight], { ...attributes, size: x.shape.slice(2) })[0];
+    return [dx, convWeight(x, g, attributes), ...(bias ? [sum(g, { axis: [0, 2, 3] })] : [])];
+  },
+  flops: ({ inputs, outputs: [y] }) => 2 * sizeOf(y.shape) * sizeOf((inputs[1] as Tensor).shape.slice(1)),
 };
 
 /** The gradient of a convolution with respect to its input: the transposed convolution. */
@@ -123,18 +131,23 @@ const convInputOp: Op<[Tensor, Tensor], Window & { size: Shape }> = {
   infer: ([g, weight], { size }) => [{ shape: [g.shape[0] as number, weight.shape[1] as number, ...size], dtype: g.dtype }],
   emit: (graph, [g, weight], { inputs, attributes: { size, ...window } }) => {
     const { kernel, stride, dilation, padding } = window;
-    if (sizeOf([...kernel, ...stride]) === 1 && padding.every((p) => p === 0)) {
+    const extent = kernel.map((k, axis) => (dilation[axis] as number) * (k - 1) + 1);
+    const around = [0, 1, 2, 3].map((side) => (extent[side % 2] as number) - 1 - (padding[side] as number));
+    if (sizeOf(stride) === 1 && around.every((p) => p >= 0)) {
+      // A convolution with the kernel turned round, which is faster than a transposed one.
       const swapped = graph.node('Transpose', [weight], { perm: [1, 0, 2, 3] });
-      return [graph.node('Conv', [g, swapped], windowAttributes(window))];
+      const [last, first, step] = [-1, -(2 ** 31), -1].map((n) => graph.ints([n, n])) as [string, string, string];
+      const turned = sizeOf(kernel) === 1 ? swapped : graph.node('Slice', [swapped, last, first, graph.ints([2, 3]), step]);
+      return [graph.node('Conv', [g, turned], windowAttributes({ ...window, padding: around }))];
     }
     const rest = size.map((length, axis) => {
-      const covered = ((inputs[0].shape[axis + 2] as number) - 1) * (stride[axis] as number) + (dilation[axis] as number) * ((kernel[axis] as number) - 1) + 1;
+      const covered = ((inputs[0].shape[axis + 2] as number) - 1) * (stride[axis] as number) + (extent[axis] as number);
       return length + (padding[axis] as number) + (padding[axis + 2] as number) - covered;
     });
     return [graph.node('ConvTranspose', [g, weight], { ...windowAttributes(window), output_padding: rest })];
   },
-  vjp: ([c], { inputs: [g, weight], attributes }) => [apply(convOp, [c, weight], attributes)[0], convWeight(c, g, attributes)],
-  flops: ({ inputs: [g, weight] }) => (2 * sizeOf(g.shape) * sizeOf(weight.shape)) / (weight.shape[0] as number),
+  vjp: ([c], { inputs: [g, weight], attributes: { size: _, ...window } }) => [apply(convOp, [c, weight], window)[0], convWeight(c, g, window)],
+  flops: ({ inputs: [g, weight] }) => 2 * sizeOf(g.shape) * sizeOf(weight.shape.slice(1)),
 };
 
 /**
@@ -173,7 +186,7 @@ function convWeight(x: Tensor, g: Tensor, window: Window): Tensor {
 }
 
 /**
- * Two-dimensional convolution (cross-correlation, as everywhere in deep learning), without bias.
+ * Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
  *
  * @param x `[N, C, H, W]`, float
  * @param weight `[O, C, kernel height, kernel width]`, of the same dtype
@@ -186,14 +199,19 @@ function convWeight(x: Tensor, g: Tensor, window: Window): Tensor {
  * const halve = (x: Tensor, weight: Tensor) => conv2d(x, weight, { stride: 2, padding: 'same' });
  * ```
  */
-export function conv2d(x: Tensor, weight: Tensor, options: Window2d = {}): Tensor {
+export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
   checkFloat('conv2d', 'x', x);
   checkFloat('conv2d', 'weight', weight);
-  checkOptions('conv2d', options, ['stride', 'padding', 'dilation']);
+  checkOptions('conv2d', options, ['stride', 'padding', 'dilation', 'bias']);
   if (x.rank !== 4 || weight.rank !== 4 || x.shape[1] !== weight.shape[1] || x.dtype !== weight.dtype) {
     throw new RangeError(
       `conv2d: expected x [N, C, H, W] and weight [O, C, kernel height, kernel width] of one dtype, received ${show(x)} and ${show(weight)}`,
     );
   }
-  return apply(convOp, [x, weight], windowOf('conv2d', x.shape.slice(2), weight.shape.slice(2), options))[0];
+  const { bias } = options;
+  if (bias !== undefined && (checkFloat('conv2d', 'bias', bias).dtype !== x.dtype || !sameShape(bias.shape, weight.shape.slice(0, 1)))) {
+    throw outOfRange('conv2d', 'bias', `${x.dtype}[${weight.shape[0]}]`, bias);
+  }
+  const window = windowOf('conv2d', x.shape.slice(2), weight.shape.slice(2), options);
+  return apply(convOp, bias ? [x, weight, bias] : [x, weight], window)[0];
 }

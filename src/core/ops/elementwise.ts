@@ -67,7 +67,8 @@ const logOp = /* @__PURE__ */ unary('log', 'Log', (g, x) => div(g, x));
 const sqrtOp = /* @__PURE__ */ unary('sqrt', 'Sqrt', (g, _, y) => div(mul(g, 0.5), y));
 const tanhOp = /* @__PURE__ */ unary('tanh', 'Tanh', (g, _, y) => mul(g, sub(1, square(y))));
 const sigmoidOp = /* @__PURE__ */ unary('sigmoid', 'Sigmoid', (g, _, y) => mul(g, mul(y, sub(1, y))));
-const reluOp = /* @__PURE__ */ unary('relu', 'Relu', (g, x) => mul(g, cast(greater(x, 0), x.dtype)));
+// From y, not x: the runtime then fuses relu into the product or convolution before it.
+const reluOp = /* @__PURE__ */ unary('relu', 'Relu', (g, _, y) => mul(g, cast(greater(y, 0), y.dtype)));
 const erfOp = /* @__PURE__ */ unary('erf', 'Erf', (g, x) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))));
 
 /** `-x` */

@@ -76,8 +76,9 @@ export function concat(tensors: readonly Tensor[], options: { axis?: number } = 
 const splitOp: Op<[Tensor], { sizes: readonly number[]; axis: number }, readonly Tensor[]> = {
   name: 'split',
   infer: ([x], { sizes, axis }) => sizes.map((size) => ({ shape: x.shape.map((s, i) => (i === axis ? size : s)), dtype: x.dtype })),
-  // Split with many outputs exceeds WebGPU's buffer limit; slices do not.
   emit: (graph, [x], { attributes: { sizes, axis } }) => {
+    if (sizes.length <= 4) return graph.nodes('Split', [x, graph.ints(sizes)], sizes.length, { axis });
+    // Many outputs exceed WebGPU's buffer limit.
     let start = 0;
     return sizes.map((size) => {
       const range = [graph.ints([start]), graph.ints([start + size]), graph.ints([axis])];

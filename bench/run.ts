@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { createBackend, type Device } from '../src/node.js';
+import { createTrainer } from '../src/train/index.js';
+import { workloads } from './workloads.js';
+
+const USAGE = `npm run bench -- [--workload W1_mlp ...] [--device cpu|webgpu] [--threads N] [--json]
+
+Runs every workload for 20 steps and checks the losses against float64 references to 1e-5.`;
+
+/** Steps of a workload, as in the reference; the first ones warm up. */
+const STEPS = 20;
+const WARM_UP = 3;
+const TOLERANCE = 1e-5;
+
+interface Reference {
+  workloads: Record<string, { losses: number[] }>;
+}
+
+const { values } = parseArgs({
+  options: {
+    workload: { type: 'string', multiple: true },
+    device: { type: 'string', default: 'cpu' },
+    threads: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+const names = values.workload ?? Object.keys(workloads);
+const { workloads: references } = JSON.parse(readFileSync(new URL('reference.json', import.meta.url), 'utf8')) as Reference;
+const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
+const backend = await createBackend({ device: values.device as Device, ...threads });
+const round = (ms: number) => Math.round(ms * 1000) / 1000;
+
+let failed = false;
+for (const name of names) {
+  const make = workloads[name];
+  if (!make) throw new Error(`unknown workload '${name}'; there are ${Object.keys(workloads).join(', ')}`);
+  const { params, batch, optimizer, loss } = make();
+  const trainer = await createTrainer(backend, { params, optimizer, loss });
+  const times: number[] = [];
+  const losses: number[] = [];
+  for (let i = 0; i < STEPS; i++) {
+    const start = performance.now();
+    const report = await trainer.step(batch);
+    times.push(performance.now() - start);
+    losses.push(report.loss);
+  }
+  await trainer.close();
+  const sorted = times.slice(WARM_UP).sort((a, b) => a - b);
+  const expected = references[name]?.losses ?? [];
+  const error = Math.max(...losses.map((value, i) => Math.abs(value / (expected[i] ?? Number.NaN) - 1)));
+  const ok = error <= TOLERANCE;
+  failed ||= !ok;
+  const line = {
+    peer: 'tracegrad',
+    backend: values.device,
+    workload: name,
+    min_ms: round(sorted[0] as number),
+    median_ms: round(sorted[sorted.length >> 1] as number),
+    loss_first: losses[0],
+    loss_last: losses.at(-1),
+  };
+  if (values.json) console.log(JSON.stringify(line));
+  else console.log(`${name.padEnd(16)} min ${line.min_ms} ms, median ${line.median_ms} ms, losses within ${error.toExponential(1)} of the reference`);
+  if (!ok) console.error(`${name}: losses differ from the reference by ${error.toExponential(2)} (at most ${TOLERANCE} is allowed)`);
+}
+await backend.close();
+process.exitCode = failed ? 1 : 0;

@@ -1,0 +1,88 @@
+import { type ArrayLike, add, arange, conv2d, full, gather, gelu, greater, matmul, maxPool2d, mul, relu, reshape, softmax, split, type Tensor, transpose, where } from '../src/index.js';
+import { crossEntropyLoss } from '../src/losses/index.js';
+import { layerNorm } from '../src/norm/index.js';
+import { adam, adamw, type Optimizer, sgd } from '../src/optim/index.js';
+import { cnnSpec, mlpSpec, transformerSpec } from './data.mjs';
+
+type Params = Record<string, Tensor>;
+
+/** A training job: 20 steps on one fixed batch. */
+export interface Workload {
+  readonly params: Record<string, ArrayLike>;
+  readonly batch: { x: ArrayLike; y: ArrayLike };
+  readonly optimizer: Optimizer;
+  readonly loss: (params: Params, batch: { x: Tensor; y: Tensor }) => Tensor;
+}
+
+const param = (params: Params, name: string): Tensor => params[name] as Tensor;
+
+/** W1 and W1b: a perceptron with one hidden layer, SGD. */
+function mlp(batch: number, hidden: number, seed: number): Workload {
+  const { x, y, params, lr } = mlpSpec(batch, hidden, seed);
+  return {
+    params,
+    batch: { x, y },
+    optimizer: sgd({ learningRate: lr }),
+    loss: (p, { x: input, y: labels }) => {
+      const hiddenLayer = relu(add(matmul(input, param(p, 'w1')), param(p, 'b1')));
+      return crossEntropyLoss(add(matmul(hiddenLayer, param(p, 'w2')), param(p, 'b2')), labels);
+    },
+  };
+}
+
+/** W2: two convolutions with pooling on 28 x 28 images, Adam. */
+function cnn(): Workload {
+  const { x, y, params, lr, b1, b2, eps } = cnnSpec();
+  const block = (input: Tensor, weight: Tensor, bias: Tensor) =>
+    maxPool2d(relu(conv2d(input, weight, { bias, padding: 1 })), { kernelSize: 2 });
+  return {
+    params,
+    batch: { x, y },
+    optimizer: adam({ learningRate: lr, beta1: b1, beta2: b2, eps }),
+    loss: (p, { x: input, y: labels }) => {
+      const features = block(block(input, param(p, 'w1'), param(p, 'b1')), param(p, 'w2'), param(p, 'b2'));
+      const flat = reshape(features, [features.shape[0] as number, -1]);
+      return crossEntropyLoss(add(matmul(flat, param(p, 'fc')), param(p, 'fb')), labels);
+    },
+  };
+}
+
+/** W3: a decoder of two pre-norm blocks, AdamW. */
+function transformer(): Workload {
+  const { D, H, L, T, V, lr, b1, b2, eps, wd, x, y, params } = transformerSpec();
+  const size = D / H;
+  const loss: Workload['loss'] = (p, { x: tokens, y: targets }) => {
+    const batch = tokens.shape[0] as number;
+    const norm = (h: Tensor, weight: string, bias: string) => layerNorm(h, { weight: param(p, weight), bias: param(p, bias) });
+    const affine = (h: Tensor, weight: string, bias: string) => add(matmul(h, param(p, weight)), param(p, bias));
+    const heads = (h: Tensor) => transpose(reshape(h, [batch, T, H, size]), [0, 2, 1, 3]);
+    const future = greater(arange(T), reshape(arange(T), [T, 1]));
+    const mask = where(future, full([], -1e9), 0);
+    let h = add(gather(param(p, 'tok'), tokens), param(p, 'pos'));
+    for (let l = 0; l < L; l++) {
+      const name = (key: string) => `l${l}_${key}`;
+      const [q, k, v] = split(affine(norm(h, name('g1'), name('c1')), name('wqkv'), name('bqkv')), 3, { axis: 2 }).map(heads) as [Tensor, Tensor, Tensor];
+      const weights = softmax(add(mul(matmul(q, transpose(k)), 1 / Math.sqrt(size)), mask));
+      const attended = reshape(transpose(matmul(weights, v), [0, 2, 1, 3]), [batch, T, D]);
+      h = add(h, affine(attended, name('wo'), name('bo')));
+      const inner = gelu(affine(norm(h, name('g2'), name('c2')), name('w1'), name('b1')), { approximate: 'tanh' });
+      h = add(h, affine(inner, name('w2'), name('b2')));
+    }
+    const logits = matmul(norm(h, 'gf', 'cf'), param(p, 'head'));
+    return crossEntropyLoss(reshape(logits, [batch * T, V]), reshape(targets, [batch * T]));
+  };
+  return {
+    params,
+    // One axis of targets per axis of tokens.
+    batch: { x, y: { ...y, shape: x.shape } },
+    optimizer: adamw({ learningRate: lr, beta1: b1, beta2: b2, eps, weightDecay: wd }),
+    loss,
+  };
+}
+
+export const workloads: Readonly<Record<string, () => Workload>> = {
+  W1_mlp: () => mlp(64, 256, 101),
+  W1b_mlp: () => mlp(256, 1024, 111),
+  W2_cnn: cnn,
+  W3_transformer: transformer,
+};

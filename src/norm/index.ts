@@ -1,0 +1,8 @@
+export {
+  initLayerNorm,
+  type LayerNormOptions,
+  type LayerNormParams,
+  type LayerNormResult,
+  layerNorm,
+  layerNormWithStatistics,
+} from './layer-norm.js';

@@ -1,0 +1,54 @@
+import { wrongType } from '../core/errors.js';
+import type { Named, Transform } from './transform.js';
+
+/**
+ * Transforms one after the other: each gets the updates of the one before.
+ *
+ * Slots of the state keep their names; one that occurs a second time gets a number (`trace`, `trace2`).
+ *
+ * @example
+ * ```ts
+ * import { addDecayedWeights, chain, scaleByAdam, scaleByLearningRate } from 'tracegrad/optim';
+ *
+ * const adamW = chain(scaleByAdam(), addDecayedWeights({ weightDecay: 0.01 }), scaleByLearningRate(1e-3));
+ * ```
+ */
+export function chain(...transforms: readonly Transform[]): Transform {
+  transforms.forEach((item, i) => {
+    if (typeof item?.update !== 'function') throw wrongType('chain', `argument ${i}`, 'a gradient transform', item);
+  });
+  const count = new Map<string, number>();
+  // For every transform: its own slot names to those in the whole state.
+  const renames = transforms.map(
+    ({ slots }) =>
+      new Map(
+        slots.map((name) => {
+          const n = (count.get(name) ?? 0) + 1;
+          count.set(name, n);
+          return [name, n === 1 ? name : `${name}${n}`];
+        }),
+      ),
+  );
+  const translate = (state: Named, names: ReadonlyMap<string, string>): Named =>
+    Object.fromEntries(
+      Object.entries(state).flatMap(([key, value]) => {
+        const [head = '', ...rest] = key.split('.');
+        const name = names.get(head);
+        return name === undefined ? [] : [[[name, ...rest].join('.'), value]];
+      }),
+    );
+  const outward = (state: Named, i: number): Named => translate(state, renames[i] as ReadonlyMap<string, string>);
+  const inward = (state: Named, i: number): Named => translate(state, new Map([...(renames[i] as Map<string, string>)].map(([a, b]) => [b, a])));
+  return {
+    slots: renames.flatMap((names) => [...names.values()]),
+    init: (params) => Object.assign({}, ...transforms.map((item, i) => outward(item.init(params), i))),
+    update: (updates, state, params) =>
+      transforms.reduce(
+        (done, item, i) => {
+          const next = item.update(done.updates, inward(state, i), params);
+          return { updates: next.updates, state: { ...done.state, ...outward(next.state, i) } };
+        },
+        { updates, state },
+      ),
+  };
+}

@@ -1,0 +1,46 @@
+import { checkOptions } from '../core/errors.js';
+import { addDecayedWeights } from './add-decayed-weights.js';
+import { chain } from './chain.js';
+import { checkLearningRate, type LearningRate, scaleByLearningRate } from './scale-by-learning-rate.js';
+import { trace } from './trace.js';
+import type { Mask, Optimizer } from './transform.js';
+
+export interface SgdOptions {
+  learningRate: LearningRate;
+  /** In [0, 1). Default 0: no momentum and no state. */
+  momentum?: number;
+  /** Share of the gradient held back from the momentum, except in the first step. Default 0. */
+  dampening?: number;
+  /** Default false. */
+  nesterov?: boolean;
+  /** L2 regularisation: `weightDecay * parameter` is added to the gradient. Default 0. */
+  weightDecay?: number;
+  /** Which parameters decay. Default: all. */
+  weightDecayMask?: Mask;
+}
+
+/**
+ * Stochastic gradient descent with momentum, in PyTorch's convention: the learning rate stays outside the momentum, and weight
+ * decay is added to the gradient before it. (optax has no dampening and no decay here.)
+ *
+ * State: `momentum.<name>` where momentum is used.
+ *
+ * @throws on a negative learning rate or decay, momentum outside [0, 1), or Nesterov without momentum or with dampening
+ * @example
+ * ```ts
+ * import { sgd } from 'tracegrad/optim';
+ *
+ * const optimizer = sgd({ learningRate: 0.1, momentum: 0.9, nesterov: true });
+ * ```
+ */
+export function sgd(options: SgdOptions): Optimizer {
+  checkOptions('sgd', options, ['learningRate', 'momentum', 'dampening', 'nesterov', 'weightDecay', 'weightDecayMask']);
+  const { learningRate, momentum = 0, dampening = 0, nesterov = false, weightDecay = 0, weightDecayMask: mask } = options;
+  checkLearningRate('sgd', learningRate);
+  if (momentum === 0 && dampening !== 0) throw new RangeError(`sgd: dampening needs a momentum > 0, received dampening ${dampening}`);
+  return chain(
+    addDecayedWeights(mask ? { weightDecay, mask } : { weightDecay }),
+    ...(momentum === 0 && !nesterov ? [] : [trace({ decay: momentum, dampening, nesterov })]),
+    scaleByLearningRate(learningRate),
+  );
+}

@@ -1,0 +1,1 @@
+export { createTrainer, type LossContext, type LossResult, type Report, type Trainer, type TrainerOptions } from './trainer.js';
