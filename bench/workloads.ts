@@ -1,8 +1,27 @@
-import { type ArrayLike, add, arange, conv2d, full, gather, gelu, greater, matmul, maxPool2d, mul, relu, reshape, softmax, split, type Tensor, transpose, where } from '../src/index.js';
+import {
+  type ArrayLike,
+  add,
+  arange,
+  conv2d,
+  full,
+  gather,
+  gelu,
+  greater,
+  matmul,
+  maxPool2d,
+  mul,
+  relu,
+  reshape,
+  softmax,
+  split,
+  type Tensor,
+  transpose,
+  where,
+} from '../src/index.js';
 import { crossEntropyLoss } from '../src/losses/index.js';
 import { layerNorm } from '../src/norm/index.js';
 import { adam, adamw, type Optimizer, sgd } from '../src/optim/index.js';
-import { cnnSpec, mlpSpec, transformerSpec } from './data.mjs';
+import { cnnSpec, mlpSpec, transformerSpec } from './data.js';
 
 type Params = Record<string, Tensor>;
 
@@ -61,7 +80,11 @@ function transformer(): Workload {
     let h = add(gather(param(p, 'tok'), tokens), param(p, 'pos'));
     for (let l = 0; l < L; l++) {
       const name = (key: string) => `l${l}_${key}`;
-      const [q, k, v] = split(affine(norm(h, name('g1'), name('c1')), name('wqkv'), name('bqkv')), 3, { axis: 2 }).map(heads) as [Tensor, Tensor, Tensor];
+      const [q, k, v] = split(affine(norm(h, name('g1'), name('c1')), name('wqkv'), name('bqkv')), 3, { axis: 2 }).map(heads) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
       const weights = softmax(add(mul(matmul(q, transpose(k)), 1 / Math.sqrt(size)), mask));
       const attended = reshape(transpose(matmul(weights, v), [0, 2, 1, 3]), [batch, T, D]);
       h = add(h, affine(attended, name('wo'), name('bo')));

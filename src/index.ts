@@ -1,4 +1,4 @@
-export { type ArrayLike, array, filled, type Nested, type NDArray, toNumbers, toScalar } from './core/array.js';
+export { type ArrayLike, array, filled, type NDArray, type Nested, toNumbers, toScalar } from './core/array.js';
 export { type CustomVjpRule, customVjp } from './core/custom-vjp.js';
 export type { DType, TypedArray } from './core/dtype.js';
 export { type GradOptions, grad, gradients, stopGradient, valueAndGrad, vjp } from './core/grad.js';
@@ -46,12 +46,12 @@ export {
   where,
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
-export { type ExportOptions, exportOnnx } from './onnx/export.js';
 export { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';
 export type { Tree } from './core/tree.js';
 export type { ArrayInputs, Arrays, Tensors } from './core/types.js';
+export { type ExportOptions, exportOnnx } from './onnx/export.js';
 export type { Backend, Device } from './runtime/backend.js';
 export { type Compiled, type CompileOptions, compile } from './runtime/compile.js';
 export type { Axes } from './runtime/edge.js';

@@ -29,8 +29,7 @@ export const isArrayLike = (value: unknown): value is ArrayLike =>
   typeof value === 'object' && value !== null && 'data' in value && Array.isArray((value as ArrayLike).shape);
 
 const isInteger = (data: unknown): boolean =>
-  ArrayBuffer.isView(data) &&
-  !(data instanceof Float32Array || data instanceof Float64Array || data instanceof DataView);
+  ArrayBuffer.isView(data) && !(data instanceof Float32Array || data instanceof Float64Array || data instanceof DataView);
 
 function inferDType(value: ArrayLike): DType {
   if (isDType(value.dtype)) return value.dtype;
@@ -57,14 +56,14 @@ export function toNDArray(fn: string, name: string, value: unknown): NDArray {
   const size = sizeOf(shape);
   const dense = rowMajorStrides(shape);
   const contiguous = offset === 0 && (!stride || stride.every((s, axis) => s === dense[axis] || (shape[axis] ?? 0) < 2));
-  const length = (data as TypedArray).length ?? Number.NaN;
-  if (contiguous && length !== size) {
-    throw outOfRange(fn, `${name}.data`, `${size} elements for shape [${shape.join(', ')}]`, length);
+  if (typeof (data as Iterable<unknown>)?.[Symbol.iterator] !== 'function') throw wrongType(fn, `${name}.data`, 'a list of numbers', data);
+  const source = ArrayBuffer.isView(data) || Array.isArray(data) ? (data as unknown as Float64Array) : [...data];
+  if (contiguous && source.length !== size) {
+    throw outOfRange(fn, `${name}.data`, `${size} elements for shape [${shape.join(', ')}]`, source.length);
   }
   if (contiguous && isStorageOf(dtype, data)) {
     return value.dtype === dtype ? (value as NDArray) : { data, shape: [...shape], dtype };
   }
-  const source = ArrayBuffer.isView(data) || Array.isArray(data) ? (data as unknown as Float64Array) : [...data];
   // The same float16 patterns in, the same out; elsewhere numbers are converted.
   const raw = dtype === 'float16' && source instanceof Uint16Array;
   const target = allocate(dtype, size);
@@ -112,7 +111,10 @@ function rowMajorStrides(shape: Shape): number[] {
  * const image = array(new Float32Array(784), { shape: [1, 28, 28] });
  * ```
  */
-export function array(value: Nested | ArrayLike | TypedArray | Float64Array | BigInt64Array, options: { dtype?: DType; shape?: Shape } = {}): NDArray {
+export function array(
+  value: Nested | ArrayLike | TypedArray | Float64Array | BigInt64Array,
+  options: { dtype?: DType; shape?: Shape } = {},
+): NDArray {
   checkOptions('array', options, ['dtype', 'shape']);
   const { dtype } = options;
   if (dtype !== undefined && !isDType(dtype)) throw outOfRange('array', 'dtype', "'float32', 'float16', 'int32' or 'bool'", dtype);
@@ -158,4 +160,3 @@ export function filled(shape: Shape, value: number, dtype: DType = 'float32'): N
   write('filled', 'value', one, dtype, 0, value);
   return { data: data.fill(one[0] as number), shape: [...shape], dtype };
 }
-

@@ -38,6 +38,7 @@ const customOp: Op<
     }
     back.forEach((g, i) => {
       const x = declared[i] as Tensor;
+      if (g !== undefined) checkTensor(`customVjp '${name}'`, `cotangent of input ${i}`, g);
       if (g && (!sameShape(g.shape, x.shape) || g.dtype !== x.dtype)) {
         throw new RangeError(
           `customVjp '${name}': backward: expected ${x.dtype}[${x.shape.join(', ')}] as the cotangent of input ${i}, received ${g.dtype}[${g.shape.join(', ')}]`,

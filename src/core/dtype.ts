@@ -19,8 +19,7 @@ export type TypedArray = DTypeData[DType];
 const storage = { float32: Float32Array, float16: Uint16Array, int32: Int32Array, bool: Uint8Array };
 
 /** Whether `value` names a dtype. */
-export const isDType = (value: unknown): value is DType =>
-  typeof value === 'string' && Object.hasOwn(storage, value);
+export const isDType = (value: unknown): value is DType => typeof value === 'string' && Object.hasOwn(storage, value);
 
 /** Whether a dtype is a floating-point one, so that gradients exist for it. */
 export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float16';
@@ -32,8 +31,7 @@ export const byteSize = (dtype: DType): number => storage[dtype].BYTES_PER_ELEME
 export const allocate = (dtype: DType, length: number): TypedArray => new storage[dtype](length);
 
 /** Whether `data` is the typed array that stores `dtype`. */
-export const isStorageOf = (dtype: DType, data: unknown): data is TypedArray =>
-  data instanceof storage[dtype];
+export const isStorageOf = (dtype: DType, data: unknown): data is TypedArray => data instanceof storage[dtype];
 
 const float = /* @__PURE__ */ new Float32Array(1);
 const bits = /* @__PURE__ */ new Uint32Array(float.buffer);

@@ -146,7 +146,8 @@ export function valueAndGrad(fn: (...args: unknown[]) => unknown, options: { arg
     const wrt = tensorsOf('grad', `argument ${argnum}`, args[argnum]);
     for (const [path, tensor] of wrt) checkDifferentiable('grad', path || `argument ${argnum}`, tensor);
     const result = fn(...args);
-    if (hasAux && !(Array.isArray(result) && result.length === 2)) throw wrongType('grad', 'fn', 'the pair [loss, auxiliary] as its result', result);
+    if (hasAux && !(Array.isArray(result) && result.length === 2))
+      throw wrongType('grad', 'fn', 'the pair [loss, auxiliary] as its result', result);
     const loss = scalarLoss('grad', hasAux ? (result as [unknown])[0] : result);
     const gradient = fill(args[argnum], gradients(loss, [...wrt.values()]));
     return [result, gradient];
@@ -193,7 +194,7 @@ export function vjp<A extends unknown[], R>(fn: (...args: A) => R, ...primals: A
     const aligned = [...outputs].map(([path, y]) => {
       const g = given.get(path);
       if (!g || !sameShape(g.shape, y.shape) || g.dtype !== y.dtype) {
-        throw outOfRange('vjp', `cotangent ${path}`, `${y.dtype}[${y.shape.join(', ')}], like the output`, g && show(g));
+        throw outOfRange('vjp', path ? `cotangent ${path}` : 'the cotangent', `${show(y)}, like the output`, g);
       }
       return g;
     });

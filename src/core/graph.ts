@@ -43,7 +43,8 @@ export function rebuild(
     const inputs = node.inputs.map(current);
     const changed = inputs.some((input, i) => input !== node.inputs[i]);
     const result =
-      replace(node, inputs) ?? (changed ? apply<readonly Tensor[], unknown, readonly Tensor[]>(node.op, inputs, node.attributes) : undefined);
+      replace(node, inputs) ??
+      (changed ? apply<readonly Tensor[], unknown, readonly Tensor[]>(node.op, inputs, node.attributes) : undefined);
     result?.forEach((tensor, i) => {
       rewritten.set(node.outputs[i] as Tensor, tensor);
     });
@@ -62,10 +63,11 @@ export function merge(outputs: readonly Tensor[]): Tensor[] {
   const seen = new Map<string, readonly Tensor[]>();
   return rebuild(outputs, (node, inputs) => {
     if (node.op.leaf) return undefined;
-    // Functions and typed arrays among attributes are compared by identity.
-    const attributes = JSON.stringify(node.attributes, (_, value) =>
-      typeof value === 'function' || ArrayBuffer.isView(value) ? `#${id(value)}` : typeof value === 'number' ? String(value) : value,
-    );
+    // Functions and typed arrays among attributes are compared by identity; -0 is not 0.
+    const attributes = JSON.stringify(node.attributes, (_, value) => {
+      if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
+      return typeof value === 'function' || ArrayBuffer.isView(value) ? `#${id(value)}` : value;
+    });
     const key = `${id(node.op)}(${inputs.map(id)})${attributes}`;
     const known = seen.get(key);
     if (known) return known;

@@ -6,8 +6,7 @@ export type Shape = readonly number[];
 /** Number of elements of a shape. */
 export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 
-export const sameShape = (a: Shape, b: Shape): boolean =>
-  a.length === b.length && a.every((size, axis) => size === b[axis]);
+export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((size, axis) => size === b[axis]);
 
 /** The shape that two shapes broadcast to (NumPy's rule), or undefined. */
 export function broadcastShapes(a: Shape, b: Shape): number[] | undefined {

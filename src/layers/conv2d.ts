@@ -38,8 +38,20 @@ export function conv2d(x: Tensor, params: Conv2dParams, options: Window2d = {}):
  *
  * @param kernelSize a number, or height and width
  */
-export function initConv2d(rng: Rng, inChannels: number, outChannels: number, kernelSize: Pair, options: { bias?: true }): { weight: NDArray; bias: NDArray };
-export function initConv2d(rng: Rng, inChannels: number, outChannels: number, kernelSize: Pair, options: { bias: false }): { weight: NDArray };
+export function initConv2d(
+  rng: Rng,
+  inChannels: number,
+  outChannels: number,
+  kernelSize: Pair,
+  options: { bias?: true },
+): { weight: NDArray; bias: NDArray };
+export function initConv2d(
+  rng: Rng,
+  inChannels: number,
+  outChannels: number,
+  kernelSize: Pair,
+  options: { bias: false },
+): { weight: NDArray };
 export function initConv2d(rng: Rng, inChannels: number, outChannels: number, kernelSize: Pair): { weight: NDArray; bias: NDArray };
 export function initConv2d(
   rng: Rng,

@@ -63,10 +63,12 @@ const uniformOf = (rng: Rng, shape: Shape, std: number): NDArray =>
   uniform(rng, shape, { low: -Math.sqrt(3) * std, high: Math.sqrt(3) * std });
 
 /** He (Kaiming) initialisation, normal with std `gain / sqrt(fan)`. Weights are `[out, in, ...kernel]`. Source: 1502.01852. */
-export const heNormal = (rng: Rng, shape: Shape, options: HeOptions = {}): NDArray => normal(rng, shape, { std: heStd('heNormal', shape, options) });
+export const heNormal = (rng: Rng, shape: Shape, options: HeOptions = {}): NDArray =>
+  normal(rng, shape, { std: heStd('heNormal', shape, options) });
 
 /** He (Kaiming) initialisation, uniform with the same variance as {@link heNormal}. Source: 1502.01852. */
-export const heUniform = (rng: Rng, shape: Shape, options: HeOptions = {}): NDArray => uniformOf(rng, shape, heStd('heUniform', shape, options));
+export const heUniform = (rng: Rng, shape: Shape, options: HeOptions = {}): NDArray =>
+  uniformOf(rng, shape, heStd('heUniform', shape, options));
 
 /** Xavier (Glorot) initialisation, normal with std `gain * sqrt(2 / (fanIn + fanOut))`. Gain 1. Source: Glorot and Bengio, 2010. */
 export const xavierNormal = (rng: Rng, shape: Shape, options: { gain?: number } = {}): NDArray =>

@@ -36,12 +36,15 @@ export function linear(x: Tensor, params: LinearParams): Tensor {
   const weight = checkFloat('linear', 'weight', params.weight);
   const [out, features] = weight.shape;
   if (weight.rank !== 2 || out === undefined || x.rank === 0 || x.shape.at(-1) !== features) {
-    throw new RangeError(`linear: expected x [..., in] and weight [out, in], received [${x.shape.join(', ')}] and [${weight.shape.join(', ')}]`);
+    throw new RangeError(
+      `linear: expected x [..., in] and weight [out, in], received [${x.shape.join(', ')}] and [${weight.shape.join(', ')}]`,
+    );
   }
   // In two dimensions, where product and bias are one operation of the runtime.
   const product = matmul(reshape(x, [sizeOf(x.shape.slice(0, -1)), features as number]), transpose(weight));
   const { bias } = params;
-  if (bias && (checkFloat('linear', 'bias', bias).rank !== 1 || bias.shape[0] !== out)) throw outOfRange('linear', 'bias', `shape [${out}]`, bias);
+  if (bias && (checkFloat('linear', 'bias', bias).rank !== 1 || bias.shape[0] !== out))
+    throw outOfRange('linear', 'bias', `shape [${out}]`, bias);
   return reshape(bias ? add(product, bias) : product, [...x.shape.slice(0, -1), out]);
 }
 
@@ -53,11 +56,15 @@ export function linear(x: Tensor, params: LinearParams): Tensor {
 export function initLinear(rng: Rng, inFeatures: number, outFeatures: number, options: { bias?: true }): { weight: NDArray; bias: NDArray };
 export function initLinear(rng: Rng, inFeatures: number, outFeatures: number, options: { bias: false }): { weight: NDArray };
 export function initLinear(rng: Rng, inFeatures: number, outFeatures: number): { weight: NDArray; bias: NDArray };
-export function initLinear(rng: Rng, inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}): { weight: NDArray; bias?: NDArray } {
+export function initLinear(
+  rng: Rng,
+  inFeatures: number,
+  outFeatures: number,
+  options: { bias?: boolean } = {},
+): { weight: NDArray; bias?: NDArray } {
   checkOptions('initLinear', options, ['bias']);
   for (const [name, size] of Object.entries({ inFeatures, outFeatures })) checkSize('initLinear', name, size);
   const range = { low: -1 / Math.sqrt(inFeatures), high: 1 / Math.sqrt(inFeatures) };
   const weight = uniform(rng, [outFeatures, inFeatures], range);
   return options.bias === false ? { weight } : { weight, bias: uniform(rng, [outFeatures], range) };
 }
-

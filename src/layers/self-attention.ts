@@ -56,11 +56,9 @@ export function selfAttention(x: Tensor, params: SelfAttentionParams, options: S
   const [batch, length, features] = x.shape as [number, number, number];
   if (features % heads !== 0) throw outOfRange(fn, 'heads', `a divisor of the ${features} features`, heads);
   const size = features / heads;
-  const [q, k, v] = split(linear(x, params.qkv), 3, { axis: 2 }).map((part) => transpose(reshape(part, [batch, length, heads, size]), [0, 2, 1, 3])) as [
-    Tensor,
-    Tensor,
-    Tensor,
-  ];
+  const [q, k, v] = split(linear(x, params.qkv), 3, { axis: 2 }).map((part) =>
+    transpose(reshape(part, [batch, length, heads, size]), [0, 2, 1, 3]),
+  ) as [Tensor, Tensor, Tensor];
   const scores = matmul(mul(q, 1 / Math.sqrt(size)), transpose(k));
   const visible = visibility(fn, scores, causal, mask);
   const weights = softmax(visible ? where(visible, scores, x.dtype === 'float16' ? -6e4 : -1e30) : scores);
@@ -71,7 +69,8 @@ function visibility(fn: string, scores: Tensor, causal: boolean, mask: Tensor | 
   if (mask !== undefined) {
     if (checkTensor(fn, 'mask', mask).dtype !== 'bool') throw wrongType(fn, 'mask', 'a bool Tensor', mask);
     const shape = broadcastShapes(mask.shape, scores.shape);
-    if (shape?.join() !== scores.shape.join()) throw outOfRange(fn, 'mask', `a shape that broadcasts to [${scores.shape.join(', ')}]`, mask);
+    if (shape?.join() !== scores.shape.join())
+      throw outOfRange(fn, 'mask', `a shape that broadcasts to [${scores.shape.join(', ')}]`, mask);
   }
   if (!causal) return mask;
   const positions = arange(scores.shape.at(-1) as number);

@@ -91,8 +91,10 @@ export function crossEntropyLoss(logits: Tensor, target: Tensor, options: CrossE
 
 function weightsOf(given: readonly number[] | Tensor | undefined, classes: number): Tensor | undefined {
   if (given === undefined) return undefined;
-  if (!isTensor(given)) for (const [i, w] of given.entries()) checkNumber('crossEntropyLoss', `classWeights[${i}]`, w, 'a number >= 0', (v) => v >= 0);
+  if (!isTensor(given))
+    for (const [i, w] of given.entries()) checkNumber('crossEntropyLoss', `classWeights[${i}]`, w, 'a number >= 0', (v) => v >= 0);
   const weights = isTensor(given) ? stopGradient(cast(given, 'float32')) : constant(given);
-  if (!sameShape(weights.shape, [classes])) throw outOfRange('crossEntropyLoss', 'classWeights', `${classes} weights, one per class`, weights.shape);
+  if (!sameShape(weights.shape, [classes]))
+    throw outOfRange('crossEntropyLoss', 'classWeights', `${classes} weights, one per class`, weights.shape);
   return weights;
 }

@@ -5,7 +5,7 @@ import { zerosLike } from '../core/ops/constant.js';
 import { add, mul, sub } from '../core/ops/elementwise.js';
 import { mean } from '../core/ops/reduce.js';
 import { cast } from '../core/ops/select.js';
-import { checkShape, normalizeAxis, sameShape, type Shape, sizeOf } from '../core/shape.js';
+import { checkShape, normalizeAxis, type Shape, sameShape, sizeOf } from '../core/shape.js';
 import { apply, checkFloat, type Emitter, type Op, type Tensor } from '../core/tensor.js';
 
 /** Scale and offset per normalised element; each may be left out. */
@@ -42,7 +42,10 @@ const layerNormOp: Op<readonly Tensor[], Attributes, [y: Tensor, mean: Tensor, r
     const inner = x.shape.slice(axis);
     if (graph.device === 'webgpu') return emitTwoPass(graph, input, weight, bias, x.shape, axis, eps);
     const scale = weight ?? graph.node('Expand', [graph.scalar(1, x.dtype), graph.ints(inner)]);
-    const [y, mu, rstd] = graph.nodes('LayerNormalization', bias ? [input, scale, bias] : [input, scale], 3, { axis, epsilon: { float: eps } });
+    const [y, mu, rstd] = graph.nodes('LayerNormalization', bias ? [input, scale, bias] : [input, scale], 3, {
+      axis,
+      epsilon: { float: eps },
+    });
     return [y as string, mu as string, rstd as string];
   },
   vjp: ([g, gMean, gRstd], { inputs, outputs: [, , rstd], attributes }) => {

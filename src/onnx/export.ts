@@ -48,7 +48,9 @@ export function exportOnnx<P, X, Y>(
   if (typeof fn !== 'function') throw wrongType(name, 'fn', 'a function of parameters and inputs', fn);
   checkOptions(name, options, ['dynamicBatch']);
   const { dynamicBatch = true } = options;
-  const constants = mapTree(name, params, isArrayLike, 'an array', (value, path) => constant(toNDArray(name, `params ${path}`, value))) as P;
+  const constants = mapTree(name, params, isArrayLike, 'an array', (value, path) =>
+    constant(toNDArray(name, `params ${path}`, value)),
+  ) as P;
 
   const traceAt = (batch: number | undefined): OnnxGraph => {
     const inputs: { name: string; tensor: Tensor }[] = [];
@@ -72,7 +74,9 @@ export function exportOnnx<P, X, Y>(
   const unified = unify(first, second, new Map([['batch', [TRACE_SIZES[0], TRACE_SIZES[1]]]]));
   const graph = unified && derive(unified, [first, second, third], TRACE_SIZES);
   if (!graph) {
-    throw new Error(`${name}: the graphs of different batch sizes differ in more than sizes; pass { dynamicBatch: false } to export the sizes of the example`);
+    throw new Error(
+      `${name}: the graphs of different batch sizes differ in more than sizes; pass { dynamicBatch: false } to export the sizes of the example`,
+    );
   }
   return encode(graph);
 }

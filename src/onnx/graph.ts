@@ -1,6 +1,6 @@
-import type { Attribute } from '../core/tensor.js';
 import type { DType } from '../core/dtype.js';
-import { sameShape, type Shape } from '../core/shape.js';
+import { type Shape, sameShape } from '../core/shape.js';
+import type { Attribute } from '../core/tensor.js';
 
 /** Element types as ONNX numbers them. */
 export const onnxTypes: Record<DType | 'int64', number> = { float32: 1, float16: 10, int32: 6, int64: 7, bool: 9 };

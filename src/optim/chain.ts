@@ -38,7 +38,8 @@ export function chain(...transforms: readonly Transform[]): Transform {
       }),
     );
   const outward = (state: Named, i: number): Named => translate(state, renames[i] as ReadonlyMap<string, string>);
-  const inward = (state: Named, i: number): Named => translate(state, new Map([...(renames[i] as Map<string, string>)].map(([a, b]) => [b, a])));
+  const inward = (state: Named, i: number): Named =>
+    translate(state, new Map([...(renames[i] as Map<string, string>)].map(([a, b]) => [b, a])));
   return {
     slots: renames.flatMap((names) => [...names.values()]),
     init: (params) => Object.assign({}, ...transforms.map((item, i) => outward(item.init(params), i))),

@@ -17,8 +17,7 @@ export interface ScaleByAdamOptions {
 }
 
 /** `1 - beta^t` for t >= 1, without cancellation; `t` counts applied updates on the device. */
-const biasCorrection = (beta: number, t: Tensor): Tensor | number =>
-  beta === 0 ? 1 : neg(expm1(mul(cast(t, 'float32'), Math.log(beta))));
+const biasCorrection = (beta: number, t: Tensor): Tensor | number => (beta === 0 ? 1 : neg(expm1(mul(cast(t, 'float32'), Math.log(beta)))));
 
 /**
  * Adam's step without its learning rate: `(m / (1 - beta1^t)) / (sqrt(v) / sqrt(1 - beta2^t) + eps)`.

@@ -82,7 +82,9 @@ export function maskFor(fn: string, argument: string, mask: Mask | undefined, pa
   if (typeof mask === 'function') return (name) => mask(name, params[name]?.shape ?? []);
   const unknown = Object.keys(mask).find((name) => !(name in params));
   if (unknown !== undefined) {
-    throw new RangeError(`${fn}: ${argument} names '${unknown}', which is no parameter; the parameters are ${Object.keys(params).join(', ')}`);
+    throw new RangeError(
+      `${fn}: ${argument} names '${unknown}', which is no parameter; the parameters are ${Object.keys(params).join(', ')}`,
+    );
   }
   return (name) => mask[name] ?? true;
 }

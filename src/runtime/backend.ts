@@ -1,5 +1,5 @@
 import type { Ort, OrtSession } from './ort.js';
-import { RunQueue } from './queue.js';
+import type { RunQueue } from './queue.js';
 import { SessionCache } from './session-cache.js';
 
 /** Where graphs run. */

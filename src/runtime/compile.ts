@@ -22,8 +22,9 @@ export interface CompileOptions {
 }
 
 /**
- * Traces `fn` and runs it on a backend. It is traced once for every set of shapes and dtypes it is called with; what
- * it does besides computing Tensors happens at that time only.
+ * Traces `fn` and runs it on a backend. It is traced once for every set of shapes and dtypes it is called with, and with named
+ * axes at a few other sizes for comparison; what it does besides computing Tensors happens at those times only. Arrays are read when the run starts: do not change them
+ * before the returned promise resolves.
  *
  * @param backend made by `createBackend`
  * @param fn a function of Tensors (or trees of them) that returns a Tensor or a tree of Tensors
@@ -46,6 +47,7 @@ export function compile<A extends unknown[], R>(backend: Backend, fn: (...args: 
   if (typeof fn !== 'function') throw wrongType('compile', 'fn', 'a function', fn);
   checkOptions('compile', options, ['axes', 'seed']);
   const { axes = [], seed = 0 } = options;
+  if (!Array.isArray(axes)) throw wrongType('compile', 'axes', 'a list with one entry per argument', axes);
   checkNumber('compile', 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
   const name = fn.name || 'compiled function';
   const program = new Program<readonly unknown[], Tree<number>>(
@@ -60,9 +62,9 @@ export function compile<A extends unknown[], R>(backend: Backend, fn: (...args: 
   let closed = false;
   const run = async (...inputs: unknown[]): Promise<unknown> => {
     if (closed) throw new Error(`${name}: the compiled function is closed`);
-    openBackend(name, device);
     const leaves = inputs.flatMap((input, i) => arrayLeaves(name, `argument ${i}`, input, axes[i]));
     return device.queue.add(async () => {
+      openBackend(name, device); // it may have been closed while this run waited
       const values = leaves.map(({ array }) => toValue(device.ort, array));
       const { outputs, meta } = await program.run(leaves, values, compiled.step, inputs);
       compiled.step++;

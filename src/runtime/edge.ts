@@ -8,20 +8,21 @@ import { type AxisNames, type Leaf, toArray, type Value } from './program.js';
  * Names of the axes of an argument: a list for an array (`['batch', null]`; axes beyond the list have no name),
  * or a tree of such lists that goes as deep as needed. A list stands for all arrays below it.
  */
-export type Axes = AxisNames | { readonly [key: string]: Axes } | null | undefined;
+export type Axes = AxisNames | readonly Axes[] | { readonly [key: string]: Axes } | null | undefined;
 
-const isAxisNames = (axes: unknown): axes is AxisNames =>
+export const isAxisNames = (axes: unknown): axes is AxisNames =>
   Array.isArray(axes) && axes.every((name) => name === null || typeof name === 'string');
 
 /** The axis names that hold at a path of an argument tree. */
 export function axesAt(fn: string, axes: Axes, path: string): AxisNames | undefined {
   let level: unknown = axes;
   for (const key of path === '' ? [] : path.split('.')) {
-    if (level === null || level === undefined || isAxisNames(level)) break;
+    if (typeof level !== 'object' || level === null || isAxisNames(level)) break;
     level = (level as Record<string, unknown>)[key];
   }
   if (level === null || level === undefined) return undefined;
-  if (!isAxisNames(level)) throw wrongType(fn, `axes of ${path || 'the argument'}`, "a list of names and nulls, such as ['batch', null]", level);
+  if (!isAxisNames(level))
+    throw wrongType(fn, `axes of ${path || 'the argument'}`, "a list of names and nulls, such as ['batch', null]", level);
   return level;
 }
 
@@ -33,11 +34,17 @@ export interface ArrayLeaf extends Leaf {
 /** The arrays of a tree, checked; `name` is what errors call the tree. */
 export function arrayLeaves(fn: string, name: string, tree: unknown, axes?: Axes): ArrayLeaf[] {
   const leaves: ArrayLeaf[] = [];
-  mapTree(fn, { [name]: tree }, isArrayLike, 'an array { data, shape } or a tree of arrays (a number: array(number))', (value: ArrayLike, path) => {
-    const array = toNDArray(fn, path, value);
-    const { shape, dtype } = array;
-    leaves.push({ path, shape, dtype, array, axes: axesAt(fn, axes, path.slice(name.length + 1)) });
-  });
+  mapTree(
+    fn,
+    { [name]: tree },
+    isArrayLike,
+    'an array { data, shape } or a tree of arrays (a number: array(number))',
+    (value: ArrayLike, path) => {
+      const array = toNDArray(fn, path, value);
+      const { shape, dtype } = array;
+      leaves.push({ path, shape, dtype, array, axes: axesAt(fn, axes, path.slice(name.length + 1)) });
+    },
+  );
   return leaves;
 }
 

@@ -1,12 +1,12 @@
 import type { NDArray } from '../core/array.js';
 import { allocate, type DType, type TypedArray, toFloat16Bits } from '../core/dtype.js';
-import { outOfRange } from '../core/errors.js';
+import { outOfRange, wrongType } from '../core/errors.js';
 import { type HostContext, inputLeaf } from '../core/leaf.js';
-import { createRng, foldIn, keyFromSeed } from '../core/rng.js';
+import { createRng, foldIn, keyFromSeed, type Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
 import { encode } from '../onnx/encode.js';
-import { type Initializer, sameInitializer, sameStructure } from '../onnx/graph.js';
+import { type Dimension, type Initializer, type OnnxGraph, sameInitializer, sameStructure, type ValueInfo } from '../onnx/graph.js';
 import { type Lowered, lower } from '../onnx/lower.js';
 import { type Unified, unify } from '../onnx/unify.js';
 import type { OrtBackend } from './backend.js';
@@ -36,8 +36,8 @@ export interface Traced<M> {
 
 /** One session, serving one set of shapes or, if unified, all sizes of the named axes. */
 interface Family extends Unified {
-  /** Whether it serves other sizes too. */
-  readonly dynamic: boolean;
+  /** Sizes of the named axes it was traced at; none if it serves no others. */
+  readonly sizes: ReadonlyMap<string, number>;
   readonly kept: readonly string[];
 }
 
@@ -79,7 +79,11 @@ export function toArray({ shape, dtype, tensor }: Value): NDArray {
   const data = tensor.data as TypedArray;
   // Newer platforms have a Float16Array; ours are bit patterns.
   const raw = dtype === 'float16' && !(data instanceof Uint16Array);
-  return { data: raw ? new Uint16Array((data as Float32Array).buffer, (data as Float32Array).byteOffset, sizeOf(shape)) : data, shape, dtype };
+  return {
+    data: raw ? new Uint16Array((data as Float32Array).buffer, (data as Float32Array).byteOffset, sizeOf(shape)) : data,
+    shape,
+    dtype,
+  };
 }
 
 /**
@@ -116,10 +120,12 @@ export class Program<S, M> {
       feeds[inputName(i)] = tensor;
     });
     plan.hostInputs.forEach(({ name, shape, dtype, compute }, i) => {
+      let rng: Rng | undefined; // one stream per run, made when it is first asked for
       const context: HostContext = {
         step,
         get rng() {
-          return createRng(foldIn(foldIn(keyFromSeed(seed), step), i));
+          rng ??= createRng(foldIn(foldIn(keyFromSeed(seed), step), i));
+          return rng;
         },
       };
       feeds[name] = new backend.ort.Tensor(dtype, hostData(compute(context), dtype, sizeOf(shape)), shape);
@@ -181,36 +187,28 @@ export class Program<S, M> {
   }
 
   /** A family that serves this graph: one that is there, else one unified with a trace at other sizes, else the graph alone. */
-  #family(
-    lowered: Lowered,
-    leaves: readonly Leaf[],
-    source: S,
-    sizes: ReadonlyMap<string, number>,
-    keep: readonly boolean[],
-  ): Family {
+  #family(lowered: Lowered, leaves: readonly Leaf[], source: S, axes: ReadonlyMap<string, number>, keep: readonly boolean[]): Family {
     const { graph } = lowered;
     const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
-    const add = (unified: Unified, dynamic: boolean): Family => {
-      const family = { ...unified, dynamic, kept };
+    const add = (unified: Unified, served: ReadonlyMap<string, number>): Family => {
+      const family = { ...unified, sizes: served, kept };
       this.#families.push(family);
       return family;
     };
-    // Size 1 broadcasts, which makes another graph.
-    const named = sizes.size > 0 && [...sizes.values()].every((size) => size > 1);
-    if (named) {
+    // Size 1 broadcasts, which makes another graph; an axis without elements is as special.
+    const sizes = new Map([...axes].filter(([, size]) => size > 1));
+    if (sizes.size > 0) {
       const known = this.#families.find((family) => serves(family, lowered));
       if (known) return known;
-      for (const probe of PROBES) {
-        const other = new Map([...sizes].map(([name, size], i) => [name, probe(size, i)]));
-        if ([...other.values()].some((size) => size < 2)) continue;
+      for (const other of this.#probes(sizes)) {
         try {
           const moved = leaves.map((leaf) => ({
             ...leaf,
-            shape: leaf.shape.map((size, axis) => other.get(leaf.axes?.[axis] ?? '') ?? size),
+            shape: leaf.shape.map((size, axis) => other.get(leaf.axes?.[axis] as string) ?? size),
           }));
-          const axes = new Map([...sizes].map(([name, size]) => [name, [size, other.get(name) as number] as const]));
-          const unified = unify(graph, this.#lower(moved, source).lowered.graph, axes);
-          if (unified) return add(unified, true);
+          const both = new Map([...sizes].map(([name, size]) => [name, [size, other.get(name) as number] as const]));
+          const unified = unify(graph, this.#lower(moved, source).lowered.graph, both);
+          if (unified) return add(unified, sizes);
         } catch {
           // The function does not trace at that size (it may need an even one): try another, or do without.
         }
@@ -222,26 +220,50 @@ export class Program<S, M> {
         );
       }
     }
-    return add({ graph, varying: [] }, false);
+    return add({ graph, varying: [] }, new Map());
+  }
+
+  /** Sizes to compare with, all of them different from `sizes` and above 1. */
+  #probes(sizes: ReadonlyMap<string, number>): ReadonlyMap<string, number>[] {
+    // First those of earlier families that did not serve: what is halved on the way is equal for neighbours, so such a family
+    // serves few sizes, but two of them together show what varies.
+    const earlier = this.#families.filter((family) => family.sizes.size === sizes.size).slice(-3);
+    const others = PROBES.map((probe) => new Map([...sizes].map(([name, size], i) => [name, probe(size, i)])));
+    return [...earlier.map((family) => family.sizes), ...others].filter((other) =>
+      [...sizes].every(([name, size]) => (other.get(name) ?? 0) > 1 && other.get(name) !== size),
+    );
   }
 }
 
 /** Whether the session of a family computes this graph. */
-function serves({ graph, varying, dynamic }: Family, { graph: other }: Lowered): boolean {
-  if (!dynamic) return false;
-  const fits = graph.inputs.every((input, i) => {
-    const size = other.inputs[i];
-    return !size || input.shape.every((dimension, axis) => typeof dimension === 'string' || dimension === size.shape[axis]);
-  });
+function serves({ graph, varying, sizes }: Family, { graph: other }: Lowered): boolean {
+  if (sizes.size === 0 || !fits(graph, other)) return false;
   const value = (name: string) => other.initializers.get(name) as Initializer;
   const renamed = new Map(varying.flatMap((group) => group.map((name) => [name, group[0] as string])));
   const nodes = other.nodes.map((node) => ({ ...node, inputs: node.inputs.map((name) => renamed.get(name) ?? name) }));
   return (
-    fits &&
     sameStructure(graph, { ...other, nodes, initializers: graph.initializers }) &&
     [...graph.initializers].every(([name, own]) => sameInitializer(own, value(name))) &&
     varying.every(([first, ...rest]) => rest.every((name) => sameInitializer(value(first as string), value(name))))
   );
+}
+
+/**
+ * Whether inputs and outputs have the dtypes and sizes that a graph with named dimensions declares; a name stands for one size
+ * everywhere. The runtime plans its memory by what outputs declare, too.
+ */
+function fits(declared: OnnxGraph, actual: OnnxGraph): boolean {
+  const sizes = new Map<string, Dimension>();
+  const agree = (a: ValueInfo | undefined, b: ValueInfo): boolean =>
+    a?.dtype === b.dtype &&
+    a.shape.length === b.shape.length &&
+    a.shape.every((dimension, axis) => {
+      const size = b.shape[axis] as Dimension;
+      if (typeof dimension === 'number') return dimension === size;
+      if (!sizes.has(dimension)) sizes.set(dimension, size);
+      return sizes.get(dimension) === size;
+    });
+  return actual.inputs.every((b, i) => agree(declared.inputs[i], b)) && actual.outputs.every((b, i) => agree(declared.outputs[i], b));
 }
 
 function axisSizes(fn: string, leaves: readonly Leaf[]): Map<string, number> {
@@ -273,6 +295,9 @@ function checkRange({ fn, argument, min, max, except }: RangeCheck, value: Value
 }
 
 function hostData(value: number | ArrayLike<number>, dtype: DType, size: number): TypedArray {
+  if (typeof value !== 'number' && typeof value?.length !== 'number') {
+    throw wrongType('hostInput', 'compute', 'a number or a list of numbers as its result', value);
+  }
   const data = allocate(dtype, size);
   const count = typeof value === 'number' ? size : value.length;
   if (count !== size) throw outOfRange('hostInput', 'compute', `${size} numbers as its result`, count);

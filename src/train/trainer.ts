@@ -1,4 +1,4 @@
-import { isArrayLike, type NDArray } from '../core/array.js';
+import { type ArrayLike, isArrayLike, type NDArray } from '../core/array.js';
 import { isFloat } from '../core/dtype.js';
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../core/errors.js';
 import { pullBack, scalarLoss } from '../core/grad.js';
@@ -6,13 +6,14 @@ import { reshape } from '../core/ops/broadcast.js';
 import { ones } from '../core/ops/constant.js';
 import { concat } from '../core/ops/movement.js';
 import { cast } from '../core/ops/select.js';
+import { sameShape } from '../core/shape.js';
 import { checkTensor, isTensor, type Tensor } from '../core/tensor.js';
 import { mapTree, type Tree } from '../core/tree.js';
 import type { ArrayInputs, Arrays } from '../core/types.js';
 import { applyUpdates, likeTree, namedTensors } from '../core/updates.js';
 import type { Named, Optimizer } from '../optim/transform.js';
 import { type Backend, openBackend } from '../runtime/backend.js';
-import { type ArrayLeaf, type Axes, arrayLeaves, fillOutputs, indexOutputs, withTensors } from '../runtime/edge.js';
+import { type ArrayLeaf, type Axes, arrayLeaves, fillOutputs, indexOutputs, isAxisNames, withTensors } from '../runtime/edge.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
 
 export interface LossContext {
@@ -69,7 +70,9 @@ const trainerOptions = ['loss', 'params', 'optimizer', 'predict', 'axes', 'seed'
 
 /** Loss and metrics in one vector: every output that is read back costs. */
 function pack(result: LossResult): { loss: Tensor; packed: Tensor; names: string[] } {
-  const { loss, metrics = {} } = isTensor(result) ? { loss: result } : (result ?? {});
+  const { loss, metrics = {}, ...rest } = isTensor(result) ? { loss: result } : (result ?? {});
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned '${unknown}'; expected a Tensor or { loss, metrics? }`);
   const scalar = scalarLoss(fn, loss);
   const values = Object.entries(metrics).map(([name, value]) => {
     if (checkTensor(fn, `metric '${name}'`, value).rank !== 0) throw outOfRange(fn, `metric '${name}'`, 'a scalar (shape [])', value);
@@ -88,6 +91,13 @@ const unpack = (value: Value, names: readonly string[]): Report => {
 function defaultAxes(leaves: readonly ArrayLeaf[]): readonly ArrayLeaf[] {
   const agree = leaves.every(({ shape }) => shape.length > 0 && shape[0] === leaves[0]?.shape[0]);
   return agree ? leaves.map((leaf) => ({ ...leaf, axes: ['batch'] })) : leaves;
+}
+
+/** What comes after a step must be like what was before it. */
+function checkLike({ path, shape, dtype }: Leaf, tensor: Tensor): void {
+  if (!sameShape(checkTensor('trainer.step', `${path} after the step`, tensor).shape, shape) || tensor.dtype !== dtype) {
+    throw outOfRange('trainer.step', `${path} after the step`, `${dtype}[${shape.join(', ')}] from the optimizer, as before it`, tensor);
+  }
 }
 
 function checkParams(leaves: readonly ArrayLeaf[]): void {
@@ -135,14 +145,18 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
   checkOptions(fn, options, trainerOptions);
   const { loss, params: initial, optimizer, predict, axes, seed = 0 } = options;
   if (typeof loss !== 'function') throw wrongType(fn, 'loss', 'a function of parameters and batch', loss);
-  if (predict !== undefined && typeof predict !== 'function') throw wrongType(fn, 'predict', 'a function of parameters and inputs', predict);
+  if (predict !== undefined && typeof predict !== 'function')
+    throw wrongType(fn, 'predict', 'a function of parameters and inputs', predict);
   if (typeof optimizer?.update !== 'function') throw wrongType(fn, 'optimizer', 'an optimizer, such as adam()', optimizer);
   checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
 
   const paramArrays = arrayLeaves(fn, 'params', initial);
   checkParams(paramArrays);
   const paramLeaves = paramArrays.map(({ path, shape, dtype }): Leaf => ({ path, shape, dtype }));
-  const paramTree = (tensors: Iterator<Tensor>): P => withTensors(initial, tensors) as P;
+  const paramNames = paramLeaves.map(({ path }) => path.slice('params.'.length));
+  // The tree without its data: what the caller does to theirs later changes nothing.
+  const tree = mapTree(fn, initial, isArrayLike, 'an array', ({ shape }: ArrayLike) => ({ data: [], shape }));
+  const paramTree = (tensors: Iterator<Tensor>): P => withTensors(tree, tensors) as P;
   let params = paramArrays.map(({ array }) => toValue(device.ort, { ...array, data: array.data.slice() }));
 
   const initialise = new Program<null, string[]>(
@@ -162,6 +176,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
   let state = initialState;
   const stateLeaves = state.map(({ shape, dtype }, i): Leaf => ({ path: `state ${stateNames[i]}`, shape, dtype }));
 
+  const heldLeaves = [...paramLeaves, ...stateLeaves];
+
   const stepProgram = new Program<unknown, { names: string[]; changed: number[] }>(
     'trainer.step',
     device,
@@ -175,7 +191,11 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
       if (gradients.every((g) => g === undefined)) throw new Error('trainer.step: the loss depends on no parameter');
       const reached = Object.keys(trained).flatMap((name, i) => (gradients[i] ? [[name, gradients[i]] as const] : []));
       const { updates, state: next } = optimizer.update(likeTree(fn, current, Object.fromEntries(reached)), before, current);
-      const after = [...Object.values(namedTensors(fn, applyUpdates(current, updates))), ...stateNames.map((name) => next[name] as Tensor)];
+      const moved = namedTensors(fn, applyUpdates(current, updates));
+      const after = [...paramNames.map((name) => moved[name] as Tensor), ...stateNames.map((name) => next[name] as Tensor)];
+      after.forEach((tensor, i) => {
+        checkLike(heldLeaves[i] as Leaf, tensor);
+      });
       // What stays as it is need not be returned.
       const changed = after.flatMap((tensor, i) => (tensor === leaves[i] ? [] : [i]));
       const outputs = [packed, ...changed.map((i) => after[i] as Tensor)];
@@ -213,10 +233,17 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
     openBackend(`trainer.${method}`, device);
   };
   /** Runs a task on a batch: leaves are read now, the task starts when it is its turn. */
-  const withBatch = async <T>(method: string, batch: unknown, task: (leaves: readonly Leaf[], values: readonly Value[]) => Promise<T>): Promise<T> => {
+  const withBatch = async <T>(
+    method: string,
+    batch: unknown,
+    task: (leaves: readonly Leaf[], values: readonly Value[]) => Promise<T>,
+  ): Promise<T> => {
     checkOpen(method);
-    const found = arrayLeaves(`trainer.${method}`, method === 'predict' ? 'inputs' : 'batch', batch, axes);
-    const leaves = axes === undefined ? defaultAxes(found) : found;
+    const predicting = method === 'predict';
+    // Names for the parts of a batch say nothing about inputs that are one array.
+    const names = predicting && isArrayLike(batch) && axes !== null && !isAxisNames(axes) ? undefined : axes;
+    const found = arrayLeaves(`trainer.${method}`, predicting ? 'inputs' : 'batch', batch, names);
+    const leaves = names === undefined ? defaultAxes(found) : found;
     return device.queue.add(() => {
       checkOpen(method);
       return task(
@@ -253,7 +280,12 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
     },
     step: (batch) =>
       withBatch('step', batch, async (leaves, values) => {
-        const { outputs, meta } = await stepProgram.run([...paramLeaves, ...stateLeaves, ...leaves], [...params, ...state, ...values], steps, batch);
+        const { outputs, meta } = await stepProgram.run(
+          [...heldLeaves, ...leaves],
+          [...params, ...state, ...values],
+          steps,
+          batch,
+        );
         const [packed, ...fresh] = outputs as [Value, ...Value[]];
         const all = [...params, ...state];
         dispose(meta.changed.map((i) => all[i] as Value));
@@ -279,7 +311,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
     },
     params: async () => {
       const arrays = (await read('params', paramLeaves, () => params)).values();
-      return mapTree(fn, initial, isArrayLike, 'an array', () => arrays.next().value as NDArray) as Arrays<P>;
+      return mapTree(fn, tree, isArrayLike, 'an array', () => arrays.next().value as NDArray) as Arrays<P>;
     },
     optimizerState: async () => {
       const arrays = await read('optimizerState', stateLeaves, () => state);

@@ -1,5 +1,5 @@
-import { outOfRange, wrongType } from '../errors.js';
-import { broadcastShapes, checkShape, normalizeAxes, sameShape, type Shape, sizeOf } from '../shape.js';
+import { checkOptions, outOfRange, wrongType } from '../errors.js';
+import { broadcastShapes, checkShape, normalizeAxes, type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
 
 const reshapeOp: Op<[Tensor], { shape: Shape }> = {
@@ -164,6 +164,7 @@ const sumOp: Op<[Tensor], { axes: readonly number[] }> = {
  */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkTensor('sum', 'x', x);
+  checkOptions('sum', options, ['axis', 'keepDims']);
   if (x.dtype === 'bool') throw wrongType('sum', 'x', 'a numeric Tensor (cast a mask first)', x);
   const axes = normalizeAxes('sum', options.axis, x.rank);
   const kept = axes.length === 0 ? x : apply(sumOp, [x], { axes })[0];

@@ -1,4 +1,4 @@
-import { type ArrayLike, array, type Nested, type NDArray } from '../array.js';
+import { type ArrayLike, array, type NDArray, type Nested } from '../array.js';
 import { type DType, isDType } from '../dtype.js';
 import { checkNumber, outOfRange, wrongType } from '../errors.js';
 import { checkShape, type Shape } from '../shape.js';
@@ -82,4 +82,3 @@ export function arange(length: number, dtype: DType = 'int32'): Tensor {
   if (dtype !== 'int32' && dtype !== 'float32') throw outOfRange('arange', 'dtype', "'int32' or 'float32'", dtype);
   return apply(arangeOp, [], { length, dtype })[0];
 }
-

@@ -1,5 +1,5 @@
 import { checkOptions, outOfRange, show, wrongType } from '../errors.js';
-import { sameShape, type Shape, sizeOf } from '../shape.js';
+import { type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { matmul } from './linalg.js';
@@ -57,7 +57,11 @@ export function windowOf(fn: string, size: Shape, kernel: Shape, options: Window
     const total = Math.max((Math.ceil(length / step) - 1) * step + extent - length, 0);
     return [Math.floor(total / 2), Math.ceil(total / 2)];
   });
-  if ((Array.isArray(padding) && padding.length !== 2) || sides.flat().length !== 4 || !sides.flat().every((n) => Number.isInteger(n) && n >= 0)) {
+  if (
+    (Array.isArray(padding) && padding.length !== 2) ||
+    sides.flat().length !== 4 ||
+    !sides.flat().every((n) => Number.isInteger(n) && n >= 0)
+  ) {
     throw wrongType(fn, 'padding', "'same', 'valid', an integer >= 0, or one or two of them for each of two axes", padding);
   }
   return { kernel: [...kernel], stride, dilation, padding: [0, 1].flatMap((side) => sides.map((pair) => pair[side] as number)) };
@@ -146,7 +150,10 @@ const convInputOp: Op<[Tensor, Tensor], Window & { size: Shape }> = {
     });
     return [graph.node('ConvTranspose', [g, weight], { ...windowAttributes(window), output_padding: rest })];
   },
-  vjp: ([c], { inputs: [g, weight], attributes: { size: _, ...window } }) => [apply(convOp, [c, weight], window)[0], convWeight(c, g, window)],
+  vjp: ([c], { inputs: [g, weight], attributes: { size: _, ...window } }) => [
+    apply(convOp, [c, weight], window)[0],
+    convWeight(c, g, window),
+  ],
   flops: ({ inputs: [g, weight] }) => 2 * sizeOf(g.shape) * sizeOf(weight.shape.slice(1)),
 };
 

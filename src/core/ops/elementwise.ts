@@ -18,11 +18,7 @@ const unary = (name: string, type: string, derivative: (g: Tensor, x: Tensor, y:
 const float = (op: UnaryOp, x: Tensor): Tensor => applyElementwise(op, [checkFloat(op.name, 'x', x)], null);
 
 /** A broadcasting op; `derivative(g, a, b, y)` are the cotangents of a and b before broadcasting is undone. */
-const binary = (
-  name: string,
-  type: string,
-  derivative: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => [Tensor, Tensor],
-): BinaryOp => ({
+const binary = (name: string, type: string, derivative: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => [Tensor, Tensor]): BinaryOp => ({
   name,
   infer: ([a, b]) => [{ shape: broadcastShapes(a.shape, b.shape) as number[], dtype: a.dtype }],
   emit: (graph, inputs) => [graph.node(type, inputs)],
@@ -61,7 +57,15 @@ export const maximum = (a: TensorOrNumber, b: TensorOrNumber): Tensor => arithme
 /** The smaller of `a` and `b`, with broadcasting. Where they are equal each gets half of the gradient. */
 export const minimum = (a: TensorOrNumber, b: TensorOrNumber): Tensor => arithmetic(minimumOp, a, b);
 
-const negOp = /* @__PURE__ */ unary('neg', 'Neg', (g) => neg(g));
+const negOp: UnaryOp = {
+  name: 'neg',
+  infer: ([x]) => [x],
+  // WebGPU has no Neg of integers.
+  emit: (graph, [x], { inputs: [{ dtype }] }) => [
+    dtype === 'int32' ? graph.node('Sub', [graph.scalar(0, dtype), x]) : graph.node('Neg', [x]),
+  ],
+  vjp: ([g]) => [neg(g)],
+};
 const expOp = /* @__PURE__ */ unary('exp', 'Exp', (g, _, y) => mul(g, y));
 const logOp = /* @__PURE__ */ unary('log', 'Log', (g, x) => div(g, x));
 const sqrtOp = /* @__PURE__ */ unary('sqrt', 'Sqrt', (g, _, y) => div(mul(g, 0.5), y));
@@ -105,12 +109,19 @@ export const square = (x: Tensor): Tensor => float(squareOp, x);
 const expm1Op: UnaryOp = {
   name: 'expm1',
   infer: ([x]) => [x],
-  // 2 exp(x/2) sinh(x/2), which keeps its digits where exp(x) - 1 cancels.
-  emit: (graph, [x], { inputs }) => {
-    const { dtype } = inputs[0];
-    const half = graph.node('Mul', [x, graph.scalar(0.5, dtype)]);
-    const product = graph.node('Mul', [graph.node('Exp', [half]), graph.node('Sinh', [half])]);
-    return [graph.node('Mul', [product, graph.scalar(2, dtype)])];
+  emit: (graph, [x], { inputs: [{ dtype }] }) => {
+    const number = (value: number) => graph.scalar(value, dtype);
+    const power = graph.node('Exp', [x]);
+    if (graph.device !== 'webgpu') {
+      // tanh(x/2) (exp(x) + 1), which keeps its digits where exp(x) - 1 cancels.
+      const half = graph.node('Tanh', [graph.node('Mul', [x, number(0.5)])]);
+      return [graph.node('Mul', [half, graph.node('Add', [power, number(1)])])];
+    }
+    // There tanh is computed from exp and has no digits near 0 either: the power series, x (1 + x/2 (1 + x/3 (1 + ...))).
+    let series = number(1);
+    for (let n = 9; n > 1; n--) series = graph.node('Add', [graph.node('Mul', [series, graph.node('Mul', [x, number(1 / n)])]), number(1)]);
+    const near = graph.node('Less', [graph.node('Abs', [x]), number(0.5)]);
+    return [graph.node('Where', [near, graph.node('Mul', [series, x]), graph.node('Sub', [power, number(1)])])];
   },
   vjp: ([g], { outputs: [y] }) => [mul(g, add(y, 1))],
 };
@@ -133,12 +144,12 @@ const geluOp: UnaryOp<{ approximate: 'none' | 'tanh' }> = {
       const density = mul(exp(mul(square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
       return [mul(g, add(cdf, mul(x, density)))];
     }
-    // y = x s with s = sigmoid(2u) = (1 + tanh u) / 2, so y' = s + 2 x s (1 - s) u'.
+    // y = x s with s = sigmoid(2u) = (1 + tanh u) / 2, so y' = s + 2 x s (1 - s) u'. In this order nothing overflows that a 0 meets.
     const k = Math.sqrt(2 / Math.PI);
     const x2 = square(x);
     const s = sigmoid(mul(x, add(mul(x2, 2 * k * 0.044715), 2 * k)));
-    const slope = mul(x, add(mul(x2, 6 * k * 0.044715), 2 * k));
-    return [mul(g, mul(s, add(mul(slope, sub(1, s)), 1)))];
+    const slope = add(mul(x2, 6 * k * 0.044715), 2 * k);
+    return [mul(g, add(s, mul(mul(mul(x, s), sub(1, s)), slope)))];
   },
 };
 

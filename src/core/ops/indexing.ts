@@ -1,5 +1,5 @@
+import { type DType, isFloat } from '../dtype.js';
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
-import type { DType } from '../dtype.js';
 import { normalizeAxis, type Shape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type RangeCheck, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
@@ -66,9 +66,7 @@ function inFloat32(graph: Emitter, x: string, dtype: DType, body: (wide: string)
 
 const gatherOp: Op<[Tensor, Tensor], { axis: number }> = {
   name: 'gather',
-  infer: ([x, indices], { axis }) => [
-    { shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype },
-  ],
+  infer: ([x, indices], { axis }) => [{ shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype }],
   emit: (graph, inputs, { attributes }) => [graph.node('Gather', inputs, { axis: attributes.axis })],
   vjp: ([g], { inputs: [x, indices], attributes: { axis } }) => {
     // Bring the indexed axis to the front, add rows there, and put it back.
@@ -124,7 +122,20 @@ const scatterAlongAxisOp: Op<[Tensor, Tensor], { shape: Shape; axis: number }> =
 const takeAlongAxisOp: Op<[Tensor, Tensor], { axis: number }> = {
   name: 'takeAlongAxis',
   infer: ([x, indices]) => [{ shape: indices.shape, dtype: x.dtype }],
-  emit: (graph, inputs, { attributes }) => [graph.node('GatherElements', inputs, { axis: attributes.axis })],
+  emit: (graph, inputs, { inputs: [x], attributes: { axis } }) => {
+    if (graph.device !== 'webgpu' || isFloat(x.dtype)) return [graph.node('GatherElements', inputs, { axis })];
+    // Only floats have a kernel there; the others are gathered by their positions among all elements.
+    const size = x.shape[axis] as number;
+    const outer = x.shape.slice(0, axis);
+    const inner = x.shape.slice(axis + 1);
+    const step = sizeOf(inner);
+    const lines = Int32Array.from({ length: sizeOf(outer) * step }, (_, i) => Math.floor(i / step) * size * step + (i % step));
+    const along = graph.node('Mul', [inputs[1], graph.scalar(step, 'int32')]);
+    const positions = graph.node('Add', [along, graph.initializer(lines, [...outer, 1, ...inner], 'int32')]);
+    return [
+      graph.node('Gather', [graph.node('Reshape', [inputs[0], graph.ints([sizeOf(x.shape)])], { allowzero: 1 }), positions], { axis: 0 }),
+    ];
+  },
   vjp: ([g], { inputs: [x, indices], attributes: { axis } }) => [
     apply(scatterAlongAxisOp, [indices, g], { shape: x.shape, axis })[0],
     undefined,

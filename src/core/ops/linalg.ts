@@ -9,7 +9,9 @@ const matmulOp: Op<[Tensor, Tensor], null> = {
     const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2)) as number[];
     return [{ shape: [...batch, a.shape.at(-2) as number, b.shape.at(-1) as number], dtype: a.dtype }];
   },
-  emit: (graph, [a, b], { inputs: [x, y] }) => {
+  emit: (graph, [a, b], { inputs: [x, y], outputs: [product] }) => {
+    // Sums of nothing: WebGPU's kernel crashes.
+    if (x.shape.at(-1) === 0) return [graph.node('Expand', [graph.scalar(0, x.dtype), graph.ints(product.shape)])];
     if (x.rank > 2 || y.rank > 2) return [graph.node('MatMul', [a, b])];
     // Gemm reads transposed operands in place.
     const left = transposedSource(graph, x);

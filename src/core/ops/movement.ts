@@ -1,14 +1,53 @@
-import { checkNumber, outOfRange, wrongType } from '../errors.js';
-import { normalizeAxis, sameShape, type Shape, sizeOf } from '../shape.js';
-import { apply, checkTensor, type Op, type Tensor } from '../tensor.js';
+import { type DType, isFloat } from '../dtype.js';
+import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
+import { normalizeAxis, type Shape, sameShape, sizeOf } from '../shape.js';
+import { apply, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
 import { zerosLike } from './constant.js';
+
+/** WebGPU has no kernels that move masks: `body` gets them as integers there. */
+function asIntegers(
+  graph: Emitter,
+  inputs: readonly string[],
+  dtype: DType,
+  body: (inputs: readonly string[], dtype: DType) => string,
+): string {
+  if (graph.device !== 'webgpu' || dtype !== 'bool') return body(inputs, dtype);
+  const integers = inputs.map((x) => graph.node('Cast', [x], { to: 6 }));
+  return graph.node('Cast', [body(integers, 'int32')], { to: 9 });
+}
+
+interface Range {
+  readonly axis: number;
+  readonly start: number;
+  readonly end: number;
+  readonly stride: number;
+}
+
+/** The elements in a range of every axis that is named. WebGPU slices only floats: the others are gathered there. */
+function emitSlice(graph: Emitter, x: string, dtype: DType, ranges: readonly Range[]): string {
+  if (graph.device !== 'webgpu' || isFloat(dtype)) {
+    const all = (key: keyof Range) => graph.ints(ranges.map((range) => range[key]));
+    return graph.node('Slice', [x, all('start'), all('end'), all('axis'), all('stride')]);
+  }
+  return ranges.reduce((value, { axis, start, end, stride }) => {
+    const indices = Int32Array.from({ length: Math.ceil((end - start) / stride) }, (_, i) => start + i * stride);
+    return graph.node('Gather', [value, graph.initializer(indices, [indices.length], 'int32')], { axis });
+  }, x);
+}
 
 export const transposeOp: Op<[Tensor], { permutation: readonly number[] }> = {
   name: 'transpose',
   infer: ([x], { permutation }) => [{ shape: permutation.map((axis) => x.shape[axis] as number), dtype: x.dtype }],
-  emit: (graph, inputs, { attributes }) => [graph.node('Transpose', inputs, { perm: attributes.permutation })],
-  vjp: ([g], { attributes: { permutation } }) => [transpose(g, permutation.map((_, axis) => permutation.indexOf(axis)))],
+  emit: (graph, inputs, { inputs: [{ dtype }], attributes }) => [
+    asIntegers(graph, inputs, dtype, (x) => graph.node('Transpose', x, { perm: attributes.permutation })),
+  ],
+  vjp: ([g], { attributes: { permutation } }) => [
+    transpose(
+      g,
+      permutation.map((_, axis) => permutation.indexOf(axis)),
+    ),
+  ],
 };
 
 /**
@@ -44,7 +83,9 @@ const concatOp: Op<readonly Tensor[], { axis: number }> = {
     const total = inputs.reduce((size, x) => size + (x.shape[axis] as number), 0);
     return [{ shape: first.shape.map((size, i) => (i === axis ? total : size)), dtype: first.dtype }];
   },
-  emit: (graph, inputs, { attributes }) => [graph.node('Concat', inputs, { axis: attributes.axis })],
+  emit: (graph, inputs, { outputs: [{ dtype }], attributes }) => [
+    asIntegers(graph, inputs, dtype, (parts) => graph.node('Concat', parts, { axis: attributes.axis })),
+  ],
   vjp: ([g], { inputs, attributes: { axis } }) =>
     split(
       g,
@@ -61,6 +102,7 @@ const concatOp: Op<readonly Tensor[], { axis: number }> = {
  */
 export function concat(tensors: readonly Tensor[], options: { axis?: number } = {}): Tensor {
   if (!Array.isArray(tensors) || tensors.length === 0) throw wrongType('concat', 'tensors', 'a list of Tensors', tensors);
+  checkOptions('concat', options, ['axis']);
   const [first] = tensors as [Tensor];
   checkTensor('concat', 'tensors[0]', first);
   const axis = normalizeAxis('concat', options.axis ?? 0, first.rank);
@@ -76,14 +118,13 @@ export function concat(tensors: readonly Tensor[], options: { axis?: number } = 
 const splitOp: Op<[Tensor], { sizes: readonly number[]; axis: number }, readonly Tensor[]> = {
   name: 'split',
   infer: ([x], { sizes, axis }) => sizes.map((size) => ({ shape: x.shape.map((s, i) => (i === axis ? size : s)), dtype: x.dtype })),
-  emit: (graph, [x], { attributes: { sizes, axis } }) => {
-    if (sizes.length <= 4) return graph.nodes('Split', [x, graph.ints(sizes)], sizes.length, { axis });
+  emit: (graph, [x], { inputs: [{ dtype }], attributes: { sizes, axis } }) => {
+    if (sizes.length <= 4 && dtype !== 'bool') return graph.nodes('Split', [x, graph.ints(sizes)], sizes.length, { axis });
     // Many outputs exceed WebGPU's buffer limit.
     let start = 0;
     return sizes.map((size) => {
-      const range = [graph.ints([start]), graph.ints([start + size]), graph.ints([axis])];
       start += size;
-      return graph.node('Slice', [x, ...range]);
+      return emitSlice(graph, x, dtype, [{ axis, start: start - size, end: start, stride: 1 }]);
     });
   },
   vjp: (cotangents, { outputs, attributes: { axis } }) => [
@@ -101,14 +142,19 @@ const splitOp: Op<[Tensor], { sizes: readonly number[]; axis: number }, readonly
  * @param options.axis default 0
  */
 export function split(x: Tensor, sections: number | readonly number[], options: { axis?: number } = {}): Tensor[] {
+  checkOptions('split', options, ['axis']);
   const axis = normalizeAxis('split', options.axis ?? 0, checkTensor('split', 'x', x).rank);
   const size = x.shape[axis] as number;
-  const sizes = Array.isArray(sections) ? sections : Array<number>(sections as number).fill(size / (sections as number));
+  const sizes = Array.isArray(sections) ? sections : equalParts(size, sections as number);
   if (sizes.length === 0 || sizes.some((s) => !Number.isInteger(s) || s < 0) || sizes.reduce((a, b) => a + b, 0) !== size) {
     throw outOfRange('split', 'sections', `parts of axis ${axis}, which has size ${size}`, sections);
   }
   return sizes.length === 1 ? [x] : [...apply(splitOp, [x], { sizes: [...sizes], axis })];
 }
+
+/** Sizes of `count` equal parts; none for what is no count. */
+const equalParts = (size: number, count: number): number[] =>
+  Number.isInteger(count) && count > 0 ? Array<number>(count).fill(size / count) : [];
 
 interface SliceAttributes {
   starts: readonly number[];
@@ -122,13 +168,21 @@ const sliceOp: Op<[Tensor], SliceAttributes> = {
     { shape: starts.map((start, i) => Math.ceil(((ends[i] as number) - start) / (strides[i] as number))), dtype: x.dtype },
   ],
   emit: (graph, [x], { inputs, attributes: { starts, ends, strides } }) => {
-    const axes = starts.flatMap((start, i) => (start !== 0 || ends[i] !== inputs[0].shape[i] || strides[i] !== 1 ? [i] : []));
-    const at = (values: readonly number[]) => graph.ints(axes.map((axis) => values[axis] as number));
-    return [graph.node('Slice', [x, at(starts), at(ends), graph.ints(axes), at(strides)])];
+    const { shape, dtype } = inputs[0];
+    const ranges = shape.map(
+      (_, axis): Range => ({ axis, start: starts[axis] as number, end: ends[axis] as number, stride: strides[axis] as number }),
+    );
+    const partial = ranges.filter(({ axis, start, end, stride }) => start !== 0 || end !== shape[axis] || stride !== 1);
+    return [emitSlice(graph, x, dtype, partial)];
   },
   vjp: ([g], { inputs: [x], attributes: { starts, strides } }) => {
     const spread = dilate(g, strides);
-    return [pad(spread, x.shape.map((size, i) => [starts[i] as number, size - (starts[i] as number) - (spread.shape[i] as number)]))];
+    return [
+      pad(
+        spread,
+        x.shape.map((size, i) => [starts[i] as number, size - (starts[i] as number) - (spread.shape[i] as number)]),
+      ),
+    ];
   },
 };
 
@@ -168,7 +222,12 @@ const none = (): [number, number] => [0, 0];
  * const topLeft = (x: Tensor) => slice(x, [0, 0, 0, 0], [x.shape[0]!, x.shape[1]!, 8, 8]);
  * ```
  */
-export function slice(x: Tensor, starts: readonly number[], ends: readonly number[], strides: readonly number[] = starts.map(() => 1)): Tensor {
+export function slice(
+  x: Tensor,
+  starts: readonly number[],
+  ends: readonly number[],
+  strides: readonly number[] = starts.map(() => 1),
+): Tensor {
   checkTensor('slice', 'x', x);
   for (const [name, list] of Object.entries({ starts, ends, strides })) {
     if (!Array.isArray(list) || list.length !== x.rank || !list.every(Number.isInteger)) {
@@ -190,9 +249,13 @@ export function slice(x: Tensor, starts: readonly number[], ends: readonly numbe
 
 const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
   name: 'pad',
-  infer: ([x], { before, after }) => [{ shape: x.shape.map((size, i) => size + (before[i] as number) + (after[i] as number)), dtype: x.dtype }],
-  emit: (graph, [x], { inputs, attributes: { before, after, value } }) => [
-    graph.node('Pad', [x, graph.ints([...before, ...after]), graph.scalar(value, inputs[0].dtype)]),
+  infer: ([x], { before, after }) => [
+    { shape: x.shape.map((size, i) => size + (before[i] as number) + (after[i] as number)), dtype: x.dtype },
+  ],
+  emit: (graph, inputs, { inputs: [x], attributes: { before, after, value } }) => [
+    asIntegers(graph, inputs, x.dtype, (source, dtype) =>
+      graph.node('Pad', [...source, graph.ints([...before, ...after]), graph.scalar(value, dtype)]),
+    ),
   ],
   vjp: ([g], { inputs: [x], attributes: { before } }) => [
     slice(
@@ -212,10 +275,16 @@ const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
 export function pad(x: Tensor, padding: readonly (readonly [number, number])[], value = 0): Tensor {
   checkTensor('pad', 'x', x);
   checkNumber('pad', 'value', value, 'a finite number');
-  if (!Array.isArray(padding) || padding.length !== x.rank || padding.some((p) => p.length !== 2 || p.some((n: number) => !Number.isInteger(n) || n < 0))) {
+  if (
+    !Array.isArray(padding) ||
+    padding.length !== x.rank ||
+    padding.some((p) => p.length !== 2 || p.some((n: number) => !Number.isInteger(n) || n < 0))
+  ) {
     throw wrongType('pad', 'padding', `${x.rank} pairs of integers >= 0, one per axis of x`, padding);
   }
   const before = padding.map(([low]) => low);
   const after = padding.map(([, high]) => high);
-  return sizeOf(x.shape.map((_, i) => 1 + (before[i] as number) + (after[i] as number))) === 1 ? x : apply(padOp, [x], { before, after, value })[0];
+  return sizeOf(x.shape.map((_, i) => 1 + (before[i] as number) + (after[i] as number))) === 1
+    ? x
+    : apply(padOp, [x], { before, after, value })[0];
 }

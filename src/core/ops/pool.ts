@@ -1,5 +1,5 @@
 import { checkOptions, outOfRange } from '../errors.js';
-import { sameShape, type Shape, sizeOf } from '../shape.js';
+import { type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
 import { type Padding2d, type Pair, padImage, pairOf, slidOver, taps, type Window, windowAttributes, windowOf } from './conv.js';

@@ -24,7 +24,8 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkFloat('mean', 'x', x);
   checkOptions('mean', options, reduceOptions);
   const count = countOf(x, normalizeAxes('mean', options.axis, x.rank));
-  return mul(sum(x, options), count === 0 ? 0 : 1 / count);
+  // In float32, as the sum may exceed float16 where the mean does not.
+  return cast(mul(sum(cast(x, 'float32'), options), count === 0 ? 0 : 1 / count), x.dtype);
 }
 
 const maxOp: Op<[Tensor], { axes: readonly number[] }> = {
@@ -82,11 +83,14 @@ const logSumExpOp: Op<[Tensor], { axes: readonly number[] }> = {
   infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
   emit: (graph, [x], { inputs, attributes: { axes } }) => {
     const { shape, dtype } = inputs[0];
+    // In float32, as the sum may exceed float16 where its logarithm does not.
+    const wide = dtype === 'float16' ? graph.node('Cast', [x], { to: 1 }) : x;
     // Clamped, so that a row of -Infinity gives -Infinity and not NaN.
-    const lowest = graph.scalar(dtype === 'float16' ? -65504 : -3.4028234663852886e38, dtype);
-    const top = graph.node('Max', [graph.node('ReduceMax', [x, graph.ints(axes)], { keepdims: 1 }), lowest]);
-    const powers = graph.node('Exp', [graph.node('Sub', [x, top])]);
-    return [graph.node('Add', [graph.node('Log', [emitSum(graph, powers, shape, axes, dtype)]), top])];
+    const lowest = graph.scalar(-3.4028234663852886e38, 'float32');
+    const top = graph.node('Max', [graph.node('ReduceMax', [wide, graph.ints(axes)], { keepdims: 1 }), lowest]);
+    const powers = graph.node('Exp', [graph.node('Sub', [wide, top])]);
+    const result = graph.node('Add', [graph.node('Log', [emitSum(graph, powers, shape, axes, 'float32')]), top]);
+    return [dtype === 'float16' ? graph.node('Cast', [result], { to: 10 }) : result];
   },
   vjp: ([g], { inputs: [x], outputs: [y] }) => [mul(g, exp(sub(x, y)))],
 };

@@ -11,7 +11,7 @@ export type TensorOrNumber = Tensor | number;
 /** The operands of a binary op as Tensors of one dtype, after the checks that all of them share. */
 export function operands(fn: string, a: TensorOrNumber, b: TensorOrNumber, names = ['a', 'b'] as const): [Tensor, Tensor] {
   const other = typeof a === 'number' ? b : a;
-  const dtype: DType = typeof other === 'number' ? 'float32' : checkTensor(fn, names[0], other).dtype;
+  const dtype: DType = typeof other === 'number' ? 'float32' : checkTensor(fn, names[typeof a === 'number' ? 1 : 0], other).dtype;
   const x = toTensor(fn, names[0], a, dtype);
   const y = toTensor(fn, names[1], b, dtype);
   if (x.dtype !== y.dtype) {
@@ -87,11 +87,7 @@ const whereOp: Op<[Tensor, Tensor, Tensor], null> = {
     { shape: broadcastShapes(condition.shape, broadcastShapes(a.shape, b.shape) as number[]) as number[], dtype: a.dtype },
   ],
   emit: (graph, inputs) => [graph.node('Where', inputs)],
-  vjp: ([g], { inputs: [condition, a, b] }) => [
-    undefined,
-    sumTo(where(condition, g, 0), a.shape),
-    sumTo(where(condition, 0, g), b.shape),
-  ],
+  vjp: ([g], { inputs: [condition, a, b] }) => [undefined, sumTo(where(condition, g, 0), a.shape), sumTo(where(condition, 0, g), b.shape)],
 };
 
 /**

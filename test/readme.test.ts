@@ -1,0 +1,39 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, test, vi } from 'vitest';
+
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+const programs = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string);
+// Within the project, so that 'tracegrad' means its sources.
+const folder = fileURLToPath(new URL('.readme/', import.meta.url));
+
+/** Runs a program of the README and returns what it logged. */
+async function run(index: number): Promise<unknown[]> {
+  const file = `${folder}program-${index}.ts`;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(file, programs[index] as string);
+  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  try {
+    await import(/* @vite-ignore */ file);
+    return log.mock.calls.map(([value]) => value);
+  } finally {
+    log.mockRestore();
+  }
+}
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('the training loop of the README has at most 20 lines and learns the sine', async () => {
+  expect(programs[0]?.split('\n').filter((line) => line.trim() !== '').length).toBeLessThanOrEqual(20);
+  const output = await run(0);
+  expect(output.slice(0, -1)).toHaveLength(5);
+  expect((output.at(-1) as Float32Array)[0]).toBeCloseTo(Math.sin(1), 1);
+});
+
+test('the Hessian-vector product of the README is right', async () => {
+  const [product] = (await run(1)) as [Float32Array];
+  // (x tanh x)'' = 2 (1 - tanh^2 x) (1 - x tanh x)
+  const t = Math.tanh(0.1);
+  expect(product[0]).toBeCloseTo(2 * (1 - t * t) * (1 - 0.1 * t), 5);
+  expect(product[1]).toBeCloseTo(0, 6);
+});
