@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { checkNumber, checkOneOf, checkOptions } from './core/errors.js';
+import { encode } from './onnx/encode.js';
 import { type Backend, type Device, OrtBackend } from './runtime/backend.js';
 import type { Ort } from './runtime/ort.js';
 import { RunQueue } from './runtime/queue.js';
@@ -28,7 +29,6 @@ async function loadRuntime(): Promise<Ort> {
 
 /** A graph that copies one number; if it runs, the device is there. */
 async function probe(backend: OrtBackend): Promise<void> {
-  const { encode } = await import('./onnx/encode.js');
   const value = (name: string) => ({ name, dtype: 'float32', shape: [] }) as const;
   const nodes = [{ type: 'Neg', inputs: ['x'], outputs: ['y'], attributes: {} }];
   const model = encode({ nodes, initializers: new Map(), inputs: [value('x')], outputs: [value('y')] });

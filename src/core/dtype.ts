@@ -33,21 +33,22 @@ export const allocate = (dtype: DType, length: number): TypedArray => new storag
 /** Whether `data` is the typed array that stores `dtype`. */
 export const isStorageOf = (dtype: DType, data: unknown): data is TypedArray => data instanceof storage[dtype];
 
-const float = /* @__PURE__ */ new Float32Array(1);
-const bits = /* @__PURE__ */ new Uint32Array(float.buffer);
+const scratch = /* @__PURE__ */ new DataView(/* @__PURE__ */ new ArrayBuffer(4));
+
+/** The bit pattern of a number rounded to float32. */
+function float32Bits(value: number): number {
+  scratch.setFloat32(0, value);
+  return scratch.getUint32(0);
+}
 
 /** The float16 bit pattern nearest to `value` (ties to even). */
 export function toFloat16Bits(value: number): number {
-  float[0] = value;
-  const x = bits[0] as number;
-  const sign = (x >>> 16) & 0x8000;
-  const magnitude = x & 0x7fffffff;
+  const pattern = float32Bits(value);
+  const sign = (pattern >>> 16) & 0x8000;
+  const magnitude = pattern & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
-  // Adding the half-way constant in float32 rounds subnormal results to even.
-  if (magnitude < 0x38800000) {
-    float[0] = Math.abs(value) + 0.5;
-    return sign | ((bits[0] as number) - 0x3f000000);
-  }
+  // Adding 1/2 in float32 puts the bits of a subnormal result at the end of the fraction, rounded to even.
+  if (magnitude < 0x38800000) return sign | (float32Bits(Math.abs(value) + 0.5) - 0x3f000000);
   const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
   return sign | (rounded >= 0x47800000 ? 0x7c00 : (rounded - 0x38000000) >>> 13);
 }

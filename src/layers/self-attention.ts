@@ -78,10 +78,8 @@ function visibility(fn: string, scores: Tensor, causal: boolean, mask: Tensor | 
   return mask ? logicalAnd(earlier, mask) : earlier;
 }
 
-type LinearArrays = { weight: NDArray; bias: NDArray };
-
 /** Initial parameters of {@link selfAttention}, each part as `initLinear` makes it. */
-export function initSelfAttention(rng: Rng, features: number): { qkv: LinearArrays; out: LinearArrays } {
+export function initSelfAttention(rng: Rng, features: number): Record<'qkv' | 'out', Record<'weight' | 'bias', NDArray>> {
   checkSize('initSelfAttention', 'features', features);
   return { qkv: initLinear(rng, features, 3 * features), out: initLinear(rng, features, features) };
 }

@@ -1,4 +1,4 @@
-import { type Initializer, type OnnxGraph, type OnnxNode, sameStructure } from './graph.js';
+import { fits, type Initializer, type OnnxGraph, type OnnxNode, sameInitializer, sameStructure } from './graph.js';
 import type { Unified } from './unify.js';
 
 /** A number as a function of a size: `(factor * size + offset)`, or one over it. */
@@ -11,10 +11,10 @@ interface Formula {
 const evaluate = ({ factor, offset, inverse }: Formula, size: number): number =>
   inverse ? 1 / (factor * size + offset) : factor * size + offset;
 
-const close = (a: number, b: number): boolean => Math.abs(a - b) <= 1e-6 * Math.abs(b);
-
-/** The formula through two values that also gives the third. */
-function formulaOf(values: readonly number[], sizes: readonly number[]): Formula | undefined {
+/** The formula through two values that also gives the third, exactly if they are integers. */
+function formulaOf(values: readonly number[], sizes: readonly number[], exact: boolean): Formula | undefined {
+  const tolerance = exact ? 0 : 1e-6;
+  const close = (a: number, b: number): boolean => Math.abs(a - b) <= tolerance * Math.abs(b);
   const [n0, n1] = sizes as [number, number];
   for (const inverse of [false, true]) {
     const [v0, v1] = values.map((value) => (inverse ? 1 / value : value)) as [number, number];
@@ -35,20 +35,33 @@ const numbersOf = ({ data }: Initializer): number[] => Array.from(data as Float3
  */
 export function derive({ graph, varying }: Unified, graphs: readonly OnnxGraph[], sizes: readonly number[]): OnnxGraph | undefined {
   if (!graphs.every((other) => sameStructure(other, graphs[0] as OnnxGraph))) return undefined;
+  // The two traces that were unified may agree by chance (half of 12 and of 13): the others must, too.
+  const same = (other: OnnxGraph, name: string, expected: Initializer) =>
+    sameInitializer(other.initializers.get(name) as Initializer, expected);
+  const agrees = (other: OnnxGraph): boolean =>
+    fits(graph, other) &&
+    [...graph.initializers].every(([name, value]) => same(other, name, value)) &&
+    varying.every(([first, ...rest]) => rest.every((name) => same(other, name, other.initializers.get(first as string) as Initializer)));
+  if (!graphs.every(agrees)) return undefined;
   const computed = new Set(varying.map(([first]) => first));
   const inputs = graph.inputs.filter(({ name }) => !computed.has(name));
   const source = inputs.find(({ shape }) => shape[0] === 'batch');
   if (varying.length > 0 && !source) return undefined;
   const nodes: OnnxNode[] = [];
   const initializers = new Map(graph.initializers);
+  const given = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
   let count = 0;
+  const fresh = (): string => {
+    const name = `d${count++}`;
+    return given.has(name) ? fresh() : name;
+  };
   const node = (type: string, from: readonly string[], attributes: OnnxNode['attributes'] = {}): string => {
-    const to = `d${count++}`;
+    const to = fresh();
     nodes.push({ type, inputs: from, outputs: [to], attributes });
     return to;
   };
   const ints = (values: readonly number[]): string => {
-    const name = `d${count++}`;
+    const name = fresh();
     initializers.set(name, { dtype: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) });
     return name;
   };
@@ -65,6 +78,7 @@ export function derive({ graph, varying }: Unified, graphs: readonly OnnxGraph[]
       formulaOf(
         table.map((row) => row[i] as number),
         sizes,
+        dtype !== 'float32',
       ),
     );
     if (!elements.every((formula) => formula !== undefined)) return undefined;

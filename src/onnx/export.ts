@@ -65,6 +65,8 @@ export function exportOnnx<P, X, Y>(
     mapTree(name, fn(constants, tree), isTensor, 'a Tensor or a tree of Tensors as result', (tensor, path) =>
       outputs.push({ name: path || 'output', tensor }),
     );
+    const both = outputs.find((output) => inputs.some((input) => input.name === output.name));
+    if (both) throw new Error(`${name}: an input and an output are both called '${both.name}'; return it under another key`);
     const { graph, hostInputs } = lower(outputs, inputs, 'cpu');
     if (hostInputs.length > 0) throw new Error(`${name}: the function uses host inputs, which an exported model has no host for`);
     return graph;

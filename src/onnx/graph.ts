@@ -49,3 +49,21 @@ export function sameStructure(a: OnnxGraph, b: OnnxGraph): boolean {
   if (a.nodes.length !== b.nodes.length || a.initializers.size !== b.initializers.size) return false;
   return a.nodes.every((node, i) => JSON.stringify(node) === JSON.stringify(b.nodes[i]));
 }
+
+/**
+ * Whether inputs and outputs have the dtypes and sizes that a graph with named dimensions declares; a name stands for one size
+ * everywhere. The runtime plans its memory by what outputs declare, too.
+ */
+export function fits(declared: OnnxGraph, actual: OnnxGraph): boolean {
+  const sizes = new Map<string, Dimension>();
+  const agree = (a: ValueInfo | undefined, b: ValueInfo): boolean =>
+    a?.dtype === b.dtype &&
+    a.shape.length === b.shape.length &&
+    a.shape.every((dimension, axis) => {
+      const size = b.shape[axis] as Dimension;
+      if (typeof dimension === 'number') return dimension === size;
+      if (!sizes.has(dimension)) sizes.set(dimension, size);
+      return sizes.get(dimension) === size;
+    });
+  return actual.inputs.every((b, i) => agree(declared.inputs[i], b)) && actual.outputs.every((b, i) => agree(declared.outputs[i], b));
+}

@@ -46,13 +46,18 @@ export function lower(
   let flops = 0;
   let bytes = 0;
 
+  const given = new Set([...inputs, ...outputs].map(({ name }) => name));
+  const fresh = (prefix: string): string => {
+    const name = `${prefix}${count++}`;
+    return given.has(name) ? fresh(prefix) : name;
+  };
   const initializer = (data: ArrayBufferView, shape: readonly number[], dtype: DType | 'int64'): string => {
-    const name = `c${count++}`;
+    const name = fresh('c');
     initializers.set(name, { data, shape, dtype });
     return name;
   };
   const emitNodes = (type: string, from: readonly string[], outputCount: number, attributes: Record<string, Attribute> = {}) => {
-    const to = Array.from({ length: outputCount }, () => `v${count++}`);
+    const to = Array.from({ length: outputCount }, () => fresh('v'));
     nodes.push({ type, inputs: from, outputs: to, attributes });
     return to;
   };

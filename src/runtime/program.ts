@@ -6,7 +6,7 @@ import { createRng, foldIn, keyFromSeed, type Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
 import { encode } from '../onnx/encode.js';
-import { type Dimension, type Initializer, type OnnxGraph, sameInitializer, sameStructure, type ValueInfo } from '../onnx/graph.js';
+import { fits, type Initializer, sameInitializer, sameStructure } from '../onnx/graph.js';
 import { type Lowered, lower } from '../onnx/lower.js';
 import { type Unified, unify } from '../onnx/unify.js';
 import type { OrtBackend } from './backend.js';
@@ -246,24 +246,6 @@ function serves({ graph, varying, sizes }: Family, { graph: other }: Lowered): b
     [...graph.initializers].every(([name, own]) => sameInitializer(own, value(name))) &&
     varying.every(([first, ...rest]) => rest.every((name) => sameInitializer(value(first as string), value(name))))
   );
-}
-
-/**
- * Whether inputs and outputs have the dtypes and sizes that a graph with named dimensions declares; a name stands for one size
- * everywhere. The runtime plans its memory by what outputs declare, too.
- */
-function fits(declared: OnnxGraph, actual: OnnxGraph): boolean {
-  const sizes = new Map<string, Dimension>();
-  const agree = (a: ValueInfo | undefined, b: ValueInfo): boolean =>
-    a?.dtype === b.dtype &&
-    a.shape.length === b.shape.length &&
-    a.shape.every((dimension, axis) => {
-      const size = b.shape[axis] as Dimension;
-      if (typeof dimension === 'number') return dimension === size;
-      if (!sizes.has(dimension)) sizes.set(dimension, size);
-      return sizes.get(dimension) === size;
-    });
-  return actual.inputs.every((b, i) => agree(declared.inputs[i], b)) && actual.outputs.every((b, i) => agree(declared.outputs[i], b));
 }
 
 function axisSizes(fn: string, leaves: readonly Leaf[]): Map<string, number> {

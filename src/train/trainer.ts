@@ -280,12 +280,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
     },
     step: (batch) =>
       withBatch('step', batch, async (leaves, values) => {
-        const { outputs, meta } = await stepProgram.run(
-          [...heldLeaves, ...leaves],
-          [...params, ...state, ...values],
-          steps,
-          batch,
-        );
+        const { outputs, meta } = await stepProgram.run([...heldLeaves, ...leaves], [...params, ...state, ...values], steps, batch);
         const [packed, ...fresh] = outputs as [Value, ...Value[]];
         const all = [...params, ...state];
         dispose(meta.changed.map((i) => all[i] as Value));
