@@ -34,8 +34,7 @@ async function probe(backend: OrtBackend): Promise<void> {
   const model = encode({ nodes, initializers: new Map(), inputs: [value('x')], outputs: [value('y')] });
   const session = await backend.createSession({ model, flops: 0, kept: [] });
   await session.run({ x: new backend.ort.Tensor('float32', new Float32Array([1]), []) });
-  // The device lives as long as some session does: this one stays.
-  await backend.sessions.get(backend, 0, async () => session);
+  backend.keep(session);
 }
 
 /**

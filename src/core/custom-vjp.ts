@@ -33,6 +33,7 @@ const customOp: Op<
   vjp: (cotangents, { inputs: all, outputs: ys, attributes: { name, inputs, outputs, backward } }) => {
     const declared = all.slice(0, inputs);
     const back = backward({ cotangents, inputs: declared, outputs: ys, residuals: all.slice(inputs + outputs) });
+    if (!Array.isArray(back)) throw wrongType(`customVjp '${name}'`, 'backward', 'a list of cotangents', back);
     if (back.length !== inputs) {
       throw new RangeError(`customVjp '${name}': backward: expected ${inputs} cotangents, one per input, received ${back.length}`);
     }

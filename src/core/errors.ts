@@ -7,7 +7,7 @@ export function show(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value);
   if (Array.isArray(value)) return value.length > 8 ? `an array of ${value.length}` : `[${value.map(show).join(', ')}]`;
   const { shape, dtype } = value as { shape?: readonly number[]; dtype?: DType };
-  if (Array.isArray(shape)) return `${dtype ?? ''}[${shape.join(', ')}]`;
+  if (Array.isArray(shape)) return `${'data' in value ? 'an array ' : ''}${dtype ?? ''}[${shape.join(', ')}]`;
   const name = value.constructor?.name ?? 'Object';
   return name === 'Object' ? `an object with keys ${Object.keys(value).map(show).join(', ') || '(none)'}` : `a ${name}`;
 }

@@ -81,6 +81,7 @@ export const scalarLoss = (fn: string, loss: unknown): Tensor => {
  */
 export function gradients(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
   const scalar = scalarLoss('gradients', loss);
+  if (!Array.isArray(wrt)) throw wrongType('gradients', 'wrt', 'a list of Tensors', wrt);
   wrt.forEach((x, i) => {
     checkDifferentiable('gradients', `wrt[${i}]`, x);
   });
@@ -185,6 +186,7 @@ export function grad<A extends unknown[], const K extends number = 0>(
  * ```
  */
 export function vjp<A extends unknown[], R>(fn: (...args: A) => R, ...primals: A): [outputs: R, pullback: (cotangents: R) => A] {
+  if (typeof fn !== 'function') throw wrongType('vjp', 'fn', 'a function', fn);
   const inputs = tensorsOf('vjp', 'the arguments', primals);
   for (const [path, tensor] of inputs) checkDifferentiable('vjp', `argument ${path}`, tensor);
   const result = fn(...primals);

@@ -1,4 +1,4 @@
-import { checkNumber } from './errors.js';
+import { checkNumber, wrongType } from './errors.js';
 
 /** A splittable 64-bit key, as two unsigned 32-bit words. */
 export type RngKey = readonly [number, number];
@@ -26,6 +26,12 @@ const words = (value: number): [number, number] => [Math.floor(value / 2 ** 32),
 const checkSeed = (fn: string, argument: string, value: unknown) =>
   checkNumber(fn, argument, value, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
 
+const isWord = (word: unknown): boolean => Number.isInteger(word) && (word as number) >>> 0 === word;
+
+function checkKey(fn: string, key: unknown): asserts key is RngKey {
+  if (!Array.isArray(key) || key.length !== 2 || !key.every(isWord)) throw wrongType(fn, 'key', 'two unsigned 32-bit integers', key);
+}
+
 /** The key of a seed, an integer from 0 to 2^53 - 1. */
 export function keyFromSeed(seed: number): RngKey {
   checkSeed('keyFromSeed', 'seed', seed);
@@ -34,6 +40,7 @@ export function keyFromSeed(seed: number): RngKey {
 
 /** A new key from a key and an integer from 0 to 2^53 - 1; keys of different integers are independent. */
 export function foldIn(key: RngKey, data: number): RngKey {
+  checkKey('foldIn', key);
   checkSeed('foldIn', 'data', data);
   return threefry(key, ...words(data));
 }
@@ -71,6 +78,7 @@ export interface Rng {
  */
 export function createRng(seed: number | RngKey): Rng {
   const key = typeof seed === 'number' ? keyFromSeed(seed) : seed;
+  checkKey('createRng', key);
   let [a, b] = threefry(key, 0xffffffff, 0);
   let [c, d] = threefry(key, 0xffffffff, 1);
   if ((a | b | c | d) === 0) a = 1;

@@ -9,7 +9,7 @@ function draw(fn: string, shape: Shape, next: () => number): NDArray {
   return { data: Float32Array.from({ length: sizeOf(shape) }, next), shape: [...shape], dtype: 'float32' };
 }
 
-/** Uniformly distributed in `[low, high)`. Defaults 0 and 1. */
+/** Uniformly distributed from `low` to `high`. Defaults 0 and 1. */
 export function uniform(rng: Rng, shape: Shape, options: { low?: number; high?: number } = {}): NDArray {
   checkOptions('uniform', options, ['low', 'high']);
   const { low = 0, high = 1 } = options;
@@ -30,7 +30,9 @@ export function normal(rng: Rng, shape: Shape, options: { mean?: number; std?: n
 /** Inputs and outputs per unit of a weight `[out, in, ...kernel]`. */
 function fans(fn: string, shape: Shape): { in: number; out: number } {
   checkShape(fn, 'shape', shape);
-  if (shape.length < 2) throw outOfRange(fn, 'shape', 'at least two axes [out, in, ...kernel]', shape);
+  if (shape.length < 2 || sizeOf(shape) === 0) {
+    throw outOfRange(fn, 'shape', 'at least two axes [out, in, ...kernel], none of size 0', shape);
+  }
   const [out, input, ...kernel] = shape as [number, number, ...number[]];
   return { in: input * sizeOf(kernel), out: out * sizeOf(kernel) };
 }

@@ -8,7 +8,7 @@ import { split, transpose } from '../core/ops/movement.js';
 import { greaterEqual, logicalAnd, where } from '../core/ops/select.js';
 import { softmax } from '../core/ops/softmax.js';
 import type { Rng } from '../core/rng.js';
-import { broadcastShapes } from '../core/shape.js';
+import { broadcastShapes, sameShape } from '../core/shape.js';
 import { checkFloat, checkTensor, type Tensor } from '../core/tensor.js';
 import { initLinear, type LinearParams, linear } from './linear.js';
 
@@ -55,6 +55,13 @@ export function selfAttention(x: Tensor, params: SelfAttentionParams, options: S
   if (x.rank !== 3) throw outOfRange(fn, 'x', 'a Tensor [batch, length, features]', x);
   const [batch, length, features] = x.shape as [number, number, number];
   if (features % heads !== 0) throw outOfRange(fn, 'heads', `a divisor of the ${features} features`, heads);
+  for (const [name, rows] of [
+    ['qkv', 3 * features],
+    ['out', features],
+  ] as const) {
+    const weight = checkFloat(fn, `${name}.weight`, params[name]?.weight);
+    if (!sameShape(weight.shape, [rows, features])) throw outOfRange(fn, `${name}.weight`, `shape [${rows}, ${features}]`, weight);
+  }
   const size = features / heads;
   const [q, k, v] = split(linear(x, params.qkv), 3, { axis: 2 }).map((part) =>
     transpose(reshape(part, [batch, length, heads, size]), [0, 2, 1, 3]),

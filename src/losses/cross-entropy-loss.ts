@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, outOfRange } from '../core/errors.js';
+import { checkNumber, checkOptions, outOfRange, wrongType } from '../core/errors.js';
 import { stopGradient } from '../core/grad.js';
 import { reshape, sum } from '../core/ops/broadcast.js';
 import { constant } from '../core/ops/constant.js';
@@ -91,10 +91,12 @@ export function crossEntropyLoss(logits: Tensor, target: Tensor, options: CrossE
 
 function weightsOf(given: readonly number[] | Tensor | undefined, classes: number): Tensor | undefined {
   if (given === undefined) return undefined;
-  if (!isTensor(given))
-    for (const [i, w] of given.entries()) checkNumber('crossEntropyLoss', `classWeights[${i}]`, w, 'a number >= 0', (v) => v >= 0);
+  const fn = 'crossEntropyLoss';
+  if (!isTensor(given)) {
+    if (!Array.isArray(given)) throw wrongType(fn, 'classWeights', 'a list of numbers or a Tensor', given);
+    for (const [i, w] of given.entries()) checkNumber(fn, `classWeights[${i}]`, w, 'a number >= 0', (v) => v >= 0);
+  }
   const weights = isTensor(given) ? stopGradient(cast(given, 'float32')) : constant(given);
-  if (!sameShape(weights.shape, [classes]))
-    throw outOfRange('crossEntropyLoss', 'classWeights', `${classes} weights, one per class`, weights.shape);
+  if (!sameShape(weights.shape, [classes])) throw outOfRange(fn, 'classWeights', `${classes} weights, one per class`, weights.shape);
   return weights;
 }

@@ -19,7 +19,7 @@ export interface LayerNormParams {
 export interface LayerNormOptions {
   /** First normalised axis; it and all axes after it are normalised together. Default -1. */
   axis?: number;
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant group gives NaN. */
   eps?: number;
 }
 
@@ -66,7 +66,10 @@ const layerNormOp: Op<readonly Tensor[], Attributes, [y: Tensor, mean: Tensor, r
   },
 };
 
-/** WebGPU's LayerNormalization takes the variance in one pass, which loses all digits where the mean is large. */
+/**
+ * WebGPU's LayerNormalization takes the variance in one pass, which loses all digits where the mean is large. The first element of
+ * every group is subtracted before, as the mean of equal numbers need not be equal to them: a constant group then gives exactly 0.
+ */
 function emitTwoPass(
   graph: Emitter,
   x: string,
@@ -77,10 +80,14 @@ function emitTwoPass(
   eps: number,
 ): [string, string, string] {
   const axes = shape.flatMap((_, i) => (i >= axis ? [i] : []));
-  const share = graph.scalar(1 / Math.max(sizeOf(shape.slice(axis)), 1), 'float32');
+  const share = graph.scalar(1 / sizeOf(shape.slice(axis)), 'float32');
   const average = (values: string) => graph.node('Mul', [emitSum(graph, values, shape, axes, 'float32'), share]);
-  const mu = average(x);
-  const centered = graph.node('Sub', [x, mu]);
+  const ints = (value: number) => graph.ints(axes.map(() => value));
+  const first = graph.node('Slice', [x, ints(0), ints(1), graph.ints(axes)]);
+  const shifted = graph.node('Sub', [x, first]);
+  const shift = average(shifted);
+  const mu = graph.node('Add', [first, shift]);
+  const centered = graph.node('Sub', [shifted, shift]);
   const spread = average(graph.node('Mul', [centered, centered]));
   const deviation = graph.node('Sqrt', [graph.node('Add', [spread, graph.scalar(eps, 'float32')])]);
   const rstd = graph.node('Reciprocal', [deviation]);
@@ -109,6 +116,7 @@ export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {},
   const axis = normalizeAxis(fn, options.axis ?? -1, x.rank);
   checkNumber(fn, 'eps', eps, 'a number >= 0', (e) => e >= 0);
   const shape = x.shape.slice(axis);
+  if (sizeOf(shape) === 0) throw outOfRange(fn, 'x', 'at least one element to normalise', x);
   for (const [name, value] of Object.entries({ weight: params.weight, bias: params.bias })) {
     if (value !== undefined && !sameShape(checkFloat(fn, name, value).shape, shape)) {
       throw outOfRange(fn, name, `shape [${shape.join(', ')}], that of the normalised axes`, value);

@@ -110,7 +110,11 @@ export function lower(
   outputs.forEach(({ name }, i) => {
     const value = names.get(results[i] as Tensor) as string;
     if (own.has(value) && !renamed.has(value)) renamed.set(value, name);
-    else nodes.push({ type: 'Identity', inputs: [value], outputs: [name], attributes: {} });
+    else if (device === 'webgpu' && results[i]?.dtype === 'bool') {
+      // Masks have no Identity there.
+      const [negated] = emitNodes('Not', [value], 1);
+      nodes.push({ type: 'Not', inputs: [negated as string], outputs: [name], attributes: {} });
+    } else nodes.push({ type: 'Identity', inputs: [value], outputs: [name], attributes: {} });
   });
   const rename = (value: string) => renamed.get(value) ?? value;
   const final = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) }));

@@ -1,8 +1,8 @@
 import { checkOptions } from '../core/errors.js';
-import { addDecayedWeights } from './add-decayed-weights.js';
+import { weightDecayLink } from './add-decayed-weights.js';
 import { chain } from './chain.js';
-import { type ScaleByAdamOptions, scaleByAdam } from './scale-by-adam.js';
-import { checkLearningRate, type LearningRate, scaleByLearningRate } from './scale-by-learning-rate.js';
+import { adamLink, type ScaleByAdamOptions } from './scale-by-adam.js';
+import { type LearningRate, learningRateLink } from './scale-by-learning-rate.js';
 import type { Mask, Optimizer } from './transform.js';
 
 export interface AdamOptions extends ScaleByAdamOptions {
@@ -34,6 +34,5 @@ export const adamOptions = ['learningRate', 'beta1', 'beta2', 'eps', 'amsgrad', 
 export function adam(options: AdamOptions = {}): Optimizer {
   checkOptions('adam', options, adamOptions);
   const { learningRate = 1e-3, weightDecay = 0, weightDecayMask: mask, ...moments } = options;
-  checkLearningRate('adam', learningRate);
-  return chain(addDecayedWeights(mask ? { weightDecay, mask } : { weightDecay }), scaleByAdam(moments), scaleByLearningRate(learningRate));
+  return chain(weightDecayLink('adam', weightDecay, mask), adamLink('adam', moments), learningRateLink('adam', learningRate));
 }

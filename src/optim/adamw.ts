@@ -1,9 +1,9 @@
 import { checkOptions } from '../core/errors.js';
 import { type AdamOptions, adamOptions } from './adam.js';
-import { addDecayedWeights } from './add-decayed-weights.js';
+import { weightDecayLink } from './add-decayed-weights.js';
 import { chain } from './chain.js';
-import { scaleByAdam } from './scale-by-adam.js';
-import { checkLearningRate, scaleByLearningRate } from './scale-by-learning-rate.js';
+import { adamLink } from './scale-by-adam.js';
+import { learningRateLink } from './scale-by-learning-rate.js';
 import type { Optimizer } from './transform.js';
 
 export interface AdamwOptions extends Omit<AdamOptions, 'weightDecay'> {
@@ -29,6 +29,5 @@ export interface AdamwOptions extends Omit<AdamOptions, 'weightDecay'> {
 export function adamw(options: AdamwOptions = {}): Optimizer {
   checkOptions('adamw', options, adamOptions);
   const { learningRate = 1e-3, weightDecay = 0.01, weightDecayMask: mask, ...moments } = options;
-  checkLearningRate('adamw', learningRate);
-  return chain(scaleByAdam(moments), addDecayedWeights(mask ? { weightDecay, mask } : { weightDecay }), scaleByLearningRate(learningRate));
+  return chain(adamLink('adamw', moments), weightDecayLink('adamw', weightDecay, mask), learningRateLink('adamw', learningRate));
 }

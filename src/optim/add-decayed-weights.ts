@@ -16,14 +16,17 @@ export interface AddDecayedWeightsOptions {
  * @throws if `mask` names a parameter that is not there
  */
 export function addDecayedWeights(options: AddDecayedWeightsOptions = {}): Transform {
-  const fn = 'addDecayedWeights';
-  checkOptions(fn, options, ['weightDecay', 'mask']);
-  const { weightDecay = 0, mask } = options;
+  checkOptions('addDecayedWeights', options, ['weightDecay', 'mask']);
+  return weightDecayLink('addDecayedWeights', options.weightDecay ?? 0, options.mask, 'mask');
+}
+
+/** {@link addDecayedWeights} as a part of `fn`, which calls the mask `maskName`. */
+export function weightDecayLink(fn: string, weightDecay: number, mask: Mask | undefined, maskName = 'weightDecayMask'): Transform {
   checkNonNegative(fn, 'weightDecay', weightDecay);
-  checkMask(fn, 'mask', mask);
+  checkMask(fn, maskName, mask);
   return transform(fn, {
     update: (updates, _, params) => {
-      const decays = maskFor(fn, 'mask', mask, params);
+      const decays = maskFor(fn, maskName, mask, params);
       if (weightDecay === 0) return { updates };
       return {
         updates: mapNamed(updates, (u, name) => {

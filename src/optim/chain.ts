@@ -17,15 +17,16 @@ export function chain(...transforms: readonly Transform[]): Transform {
   transforms.forEach((item, i) => {
     if (typeof item?.update !== 'function') throw wrongType('chain', `argument ${i}`, 'a gradient transform', item);
   });
-  const count = new Map<string, number>();
+  const used = new Set<string>();
   // For every transform: its own slot names to those in the whole state.
   const renames = transforms.map(
     ({ slots }) =>
       new Map(
         slots.map((name) => {
-          const n = (count.get(name) ?? 0) + 1;
-          count.set(name, n);
-          return [name, n === 1 ? name : `${name}${n}`];
+          let free = name;
+          for (let n = 2; used.has(free); n++) free = `${name}${n}`; // a chain inside may have numbered its slots already
+          used.add(free);
+          return [name, free];
         }),
       ),
   );

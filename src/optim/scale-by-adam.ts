@@ -27,8 +27,12 @@ const biasCorrection = (beta: number, t: Tensor): Tensor | number => (beta === 0
  * Source: Adam (1412.6980); the order of operations is PyTorch's.
  */
 export function scaleByAdam(options: ScaleByAdamOptions = {}): Transform {
-  const fn = 'scaleByAdam';
-  checkOptions(fn, options, ['beta1', 'beta2', 'eps', 'amsgrad']);
+  checkOptions('scaleByAdam', options, ['beta1', 'beta2', 'eps', 'amsgrad']);
+  return adamLink('scaleByAdam', options);
+}
+
+/** {@link scaleByAdam} as a part of `fn`. */
+export function adamLink(fn: string, options: ScaleByAdamOptions): Transform {
   const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, amsgrad = false } = options;
   checkDecayRate(fn, 'beta1', beta1);
   checkDecayRate(fn, 'beta2', beta2);

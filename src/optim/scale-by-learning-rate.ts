@@ -9,7 +9,7 @@ export type Schedule = (step: number) => number;
 /** A fixed learning rate >= 0, or a schedule. */
 export type LearningRate = number | Schedule;
 
-export function checkLearningRate(fn: string, learningRate: unknown): asserts learningRate is LearningRate {
+function checkLearningRate(fn: string, learningRate: unknown): asserts learningRate is LearningRate {
   if (typeof learningRate === 'function') return;
   if (typeof learningRate !== 'number') throw wrongType(fn, 'learningRate', 'a number >= 0 or a function of the step', learningRate);
   checkNumber(fn, 'learningRate', learningRate, 'a number >= 0 or a function of the step', (lr) => lr >= 0);
@@ -21,7 +21,11 @@ export function checkLearningRate(fn: string, learningRate: unknown): asserts le
  * @param learningRate a number, or a function of the step; a schedule that returns a negative or non-finite rate fails the step
  */
 export function scaleByLearningRate(learningRate: LearningRate): Transform {
-  const fn = 'scaleByLearningRate';
+  return learningRateLink('scaleByLearningRate', learningRate);
+}
+
+/** {@link scaleByLearningRate} as a part of `fn`. */
+export function learningRateLink(fn: string, learningRate: LearningRate): Transform {
   checkLearningRate(fn, learningRate);
   return transform(fn, {
     update: (updates) => {

@@ -1,8 +1,8 @@
 import { checkOptions } from '../core/errors.js';
-import { addDecayedWeights } from './add-decayed-weights.js';
+import { weightDecayLink } from './add-decayed-weights.js';
 import { chain } from './chain.js';
-import { checkLearningRate, type LearningRate, scaleByLearningRate } from './scale-by-learning-rate.js';
-import { trace } from './trace.js';
+import { type LearningRate, learningRateLink } from './scale-by-learning-rate.js';
+import { traceLink } from './trace.js';
 import type { Mask, Optimizer } from './transform.js';
 
 export interface SgdOptions {
@@ -34,13 +34,13 @@ export interface SgdOptions {
  * ```
  */
 export function sgd(options: SgdOptions): Optimizer {
-  checkOptions('sgd', options, ['learningRate', 'momentum', 'dampening', 'nesterov', 'weightDecay', 'weightDecayMask']);
+  const fn = 'sgd';
+  checkOptions(fn, options, ['learningRate', 'momentum', 'dampening', 'nesterov', 'weightDecay', 'weightDecayMask']);
   const { learningRate, momentum = 0, dampening = 0, nesterov = false, weightDecay = 0, weightDecayMask: mask } = options;
-  checkLearningRate('sgd', learningRate);
-  if (momentum === 0 && dampening !== 0) throw new RangeError(`sgd: dampening needs a momentum > 0, received dampening ${dampening}`);
+  if (momentum === 0 && dampening !== 0) throw new RangeError(`${fn}: dampening needs momentum > 0, received dampening ${dampening}`);
   return chain(
-    addDecayedWeights(mask ? { weightDecay, mask } : { weightDecay }),
-    ...(momentum === 0 && !nesterov ? [] : [trace({ decay: momentum, dampening, nesterov })]),
-    scaleByLearningRate(learningRate),
+    weightDecayLink(fn, weightDecay, mask),
+    ...(momentum === 0 && !nesterov ? [] : [traceLink(fn, { decay: momentum, dampening, nesterov })]),
+    learningRateLink(fn, learningRate),
   );
 }

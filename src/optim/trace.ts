@@ -21,14 +21,20 @@ export interface TraceOptions {
  * State, float32: `momentum.<name>`, and with dampening the int32 `step`.
  */
 export function trace(options: TraceOptions): Transform {
-  const fn = 'trace';
-  checkOptions(fn, options, ['decay', 'dampening', 'nesterov']);
+  checkOptions('trace', options, ['decay', 'dampening', 'nesterov']);
+  return traceLink('trace', options, 'decay');
+}
+
+/** {@link trace} as a part of `fn`, which calls the decay `decayName`. */
+export function traceLink(fn: string, options: TraceOptions, decayName = 'momentum'): Transform {
   const { decay, dampening = 0, nesterov = false } = options;
-  checkDecayRate(fn, 'decay', decay);
+  checkDecayRate(fn, decayName, decay);
   checkNonNegative(fn, 'dampening', dampening);
   if (typeof nesterov !== 'boolean') throw wrongType(fn, 'nesterov', 'true or false', nesterov);
   if (nesterov && (decay === 0 || dampening !== 0)) {
-    throw new RangeError(`${fn}: nesterov needs a momentum > 0 and dampening 0, received momentum ${decay} and dampening ${dampening}`);
+    throw new RangeError(
+      `${fn}: nesterov needs ${decayName} > 0 and dampening 0, received ${decayName} ${decay} and dampening ${dampening}`,
+    );
   }
   const counts = dampening !== 0; // without it the first step is like any other, as momentum starts at 0
   return transform(fn, {

@@ -34,7 +34,10 @@ export interface SessionRequest {
 /** @internal The backend that programs work with. */
 export class OrtBackend implements Backend {
   readonly sessions: SessionCache;
-  #closed = false;
+  /** Releases what else lies on the device, before the sessions go and the device with them. */
+  readonly resources = new Set<() => Promise<void>>();
+  #keeper: OrtSession | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(
     readonly device: Device,
@@ -46,7 +49,7 @@ export class OrtBackend implements Backend {
   }
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#closing !== undefined;
   }
 
   createSession({ model, flops, kept }: SessionRequest): Promise<OrtSession> {
@@ -61,10 +64,18 @@ export class OrtBackend implements Backend {
     });
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.queue.add(() => this.sessions.clear());
+  /** Keeps a session until the end: the device lives as long as some session does. */
+  keep(session: OrtSession): void {
+    this.#keeper = session;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.queue.add(async () => {
+      for (const release of [...this.resources]) await release();
+      await this.sessions.clear();
+      await this.#keeper?.release();
+    });
+    return this.#closing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

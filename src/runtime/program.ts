@@ -285,7 +285,7 @@ function hostData(value: number | ArrayLike<number>, dtype: DType, size: number)
   if (count !== size) throw outOfRange('hostInput', 'compute', `${size} numbers as its result`, count);
   for (let i = 0; i < size; i++) {
     const item = typeof value === 'number' ? value : (value[i] as number);
-    data[i] = dtype === 'float16' ? toFloat16Bits(item) : item;
+    data[i] = dtype === 'float16' ? toFloat16Bits(item) : dtype === 'bool' ? (item ? 1 : 0) : item;
   }
   return data;
 }

@@ -266,13 +266,18 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
     for (const { tensor } of values) if (tensor.location !== 'cpu') tensor.dispose();
   };
 
+  let released = false;
+  const release = async (): Promise<void> => {
+    if (released) return;
+    released = true;
+    device.resources.delete(release);
+    for (const program of programs) await program.release();
+    dispose([...params, ...state]);
+  };
+  if (device.device !== 'cpu') device.resources.add(release);
   const close = async (): Promise<void> => {
-    if (closed) return;
     closed = true;
-    await device.queue.add(async () => {
-      for (const program of programs) await program.release();
-      dispose([...params, ...state]);
-    });
+    await device.queue.add(release);
   };
   return {
     get steps() {

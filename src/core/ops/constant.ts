@@ -32,9 +32,9 @@ export function toTensor(fn: string, argument: string, value: unknown, dtype: DT
   if (isTensor(value)) return value;
   if (typeof value !== 'number') throw wrongType(fn, argument, 'a Tensor or a number', value);
   if (dtype === 'int32' && (!Number.isInteger(value) || Math.abs(value + 0.5) > 2 ** 31)) {
-    throw outOfRange(fn, argument, 'a 32-bit integer, as the other operand is int32', value);
+    throw outOfRange(fn, argument, 'a 32-bit integer, as the dtype is int32', value);
   }
-  if (dtype === 'bool') throw wrongType(fn, argument, 'a bool Tensor', value);
+  if (dtype === 'bool') throw wrongType(fn, argument, 'a bool Tensor, as the dtype is bool', value);
   return apply(scalarOp, [], { value, dtype })[0];
 }
 
@@ -57,6 +57,7 @@ export function constant(value: Nested | ArrayLike, options: { dtype?: DType } =
 /** A Tensor in which every element is `value`. Default dtype float32. */
 export function full(shape: Shape, value: number, dtype: DType = 'float32'): Tensor {
   checkShape('full', 'shape', shape);
+  if (typeof value !== 'number') throw wrongType('full', 'value', 'a number', value);
   if (!isDType(dtype)) throw outOfRange('full', 'dtype', "'float32', 'float16', 'int32' or 'bool'", dtype);
   if (dtype === 'bool') return broadcastTo(constant(value !== 0), shape);
   return broadcastTo(toTensor('full', 'value', value, dtype), shape);

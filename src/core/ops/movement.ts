@@ -63,6 +63,7 @@ export const transposeOp: Op<[Tensor], { permutation: readonly number[] }> = {
 export function transpose(x: Tensor, permutation?: readonly number[]): Tensor {
   const { rank } = checkTensor('transpose', 'x', x);
   if (!permutation && rank < 2) throw outOfRange('transpose', 'x', 'at least two axes', x);
+  if (permutation && !Array.isArray(permutation)) throw wrongType('transpose', 'permutation', 'a list of axes', permutation);
   const identity = x.shape.map((_, axis) => axis);
   const axes = permutation
     ? permutation.map((axis) => normalizeAxis('transpose', axis, rank, 'permutation'))
@@ -226,7 +227,7 @@ export function slice(
   x: Tensor,
   starts: readonly number[],
   ends: readonly number[],
-  strides: readonly number[] = starts.map(() => 1),
+  strides: readonly number[] = Array.from(starts ?? [], () => 1),
 ): Tensor {
   checkTensor('slice', 'x', x);
   for (const [name, list] of Object.entries({ starts, ends, strides })) {
@@ -274,6 +275,7 @@ const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
  */
 export function pad(x: Tensor, padding: readonly (readonly [number, number])[], value = 0): Tensor {
   checkTensor('pad', 'x', x);
+  if (x.dtype === 'int32') checkNumber('pad', 'value', value, 'an integer, as x is int32', Number.isInteger);
   checkNumber('pad', 'value', value, 'a finite number');
   if (
     !Array.isArray(padding) ||

@@ -1,0 +1,80 @@
+import { parseArgs } from 'node:util';
+import type { Device } from 'tracegrad';
+
+const USAGE = `npm run demo -- [options]
+
+Trains a small network on handwritten digits, reports on it in a page, exports it to ONNX and checks the export.
+
+  --device cpu|webgpu  where to train (default cpu)
+  --epochs N           passes over the training digits (default 8, quick 2)
+  --seed N             another seed, another run; the same seed, the same run (default 0)
+  --output DIR         where model.onnx and report.html go (default demo-output)
+  --quick              a few digits, a few seconds, and a lower goal: is everything in order?
+  --help               this text`;
+
+const devices: readonly Device[] = ['cpu', 'webgpu'];
+
+export interface Options {
+  readonly device: Device;
+  readonly seed: number;
+  readonly output: string;
+  readonly epochs: number;
+  readonly batchSize: number;
+  /** How many digits to train and to test with. */
+  readonly trainCount: number;
+  readonly testCount: number;
+  /** The least test accuracy; 0 where the number of epochs was chosen by hand. */
+  readonly goal: number;
+}
+
+/** Ends the program with one line on what was wrong with how it was called. */
+export function refuse(problem: string): never {
+  console.error(`digits: ${problem.trim()} (--help lists the options)`);
+  process.exit(2);
+}
+
+/** The options of the command line. Ends the program on `--help` and on options that make no sense. */
+export function readOptions(args: readonly string[]): Options {
+  const values = parse(args);
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  const { quick } = values;
+  const device =
+    devices.find((name) => name === values.device) ?? refuse(`--device: expected ${devices.join(' or ')}, received '${values.device}'`);
+  const size = quick ? { batchSize: 25, trainCount: 1000, testCount: 500 } : { batchSize: 50, trainCount: 8500, testCount: 1500 };
+  return {
+    device,
+    ...size,
+    seed: integer('seed', values.seed, 0),
+    output: values.output,
+    epochs: integer('epochs', values.epochs ?? (quick ? '2' : '8'), 1),
+    goal: values.epochs === undefined ? (quick ? 0.8 : 0.975) : 0,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        device: { type: 'string', default: 'cpu' },
+        epochs: { type: 'string' },
+        seed: { type: 'string', default: '0' },
+        output: { type: 'string', default: 'demo-output' },
+        quick: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    // What follows the first sentence is advice on how to pass what the program does not take.
+    return refuse((error as Error).message.split(/\.\s/, 1)[0]!);
+  }
+}
+
+function integer(name: string, text: string, least: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  return refuse(`--${name}: expected an integer >= ${least}, received '${text}'`);
+}

@@ -1,0 +1,237 @@
+import { describe, expect, it } from 'vitest';
+import {
+  add,
+  arange,
+  array,
+  broadcastTo,
+  cast,
+  concat,
+  constant,
+  conv2d,
+  div,
+  equal,
+  erf,
+  exp,
+  expm1,
+  full,
+  gather,
+  gelu,
+  greater,
+  greaterEqual,
+  less,
+  lessEqual,
+  log,
+  logicalAnd,
+  logicalNot,
+  logSoftmax,
+  logSumExp,
+  matmul,
+  max,
+  maximum,
+  maxPool2d,
+  mean,
+  minimum,
+  mul,
+  type Nested,
+  neg,
+  notEqual,
+  oneHot,
+  ones,
+  pad,
+  relu,
+  reshape,
+  sigmoid,
+  slice,
+  softmax,
+  split,
+  sqrt,
+  square,
+  stopGradient,
+  sub,
+  sum,
+  type Tensor,
+  takeAlongAxis,
+  tanh,
+  toNumbers,
+  transpose,
+  variance,
+  where,
+  zeros,
+  zerosLike,
+} from '../../../src/index.js';
+import { expectClose } from '../../support/close.js';
+import { numbersOf } from '../../support/leaves.js';
+
+// What functions mean, on examples worked out by hand. The other tests of this folder take what a function was traced to for
+// granted; this one does not.
+
+const integer = (value: Nested) => constant(value, { dtype: 'int32' });
+const m = constant([
+  [1, 2, 3],
+  [4, 5, 6],
+]);
+const cube = constant([[[1, 2]], [[3, 4]], [[5, 6]]]); // [3, 1, 2]
+const image = reshape(add(arange(9, 'float32'), 1), [1, 1, 3, 3]);
+const kernel = constant([
+  [
+    [
+      [1, 2],
+      [3, 4],
+    ],
+  ],
+]);
+const map = reshape(arange(16, 'float32'), [1, 1, 4, 4]);
+const mask = constant([true, false, true]);
+const ln3 = Math.log(3);
+
+// biome-ignore format: one example per line
+const examples: Record<string, readonly (readonly [string, Tensor, Nested])[]> = {
+  constants: [
+    ['constant', m, [[1, 2, 3], [4, 5, 6]]],
+    ['full', full([2, 1], 0.5), [[0.5], [0.5]]],
+    ['full of bools', full([2], 3, 'bool'), [1, 1]],
+    ['zeros', zeros([2]), [0, 0]],
+    ['ones', ones([1, 2]), [[1, 1]]],
+    ['zerosLike', zerosLike(m), [[0, 0, 0], [0, 0, 0]]],
+    ['arange', arange(4), [0, 1, 2, 3]],
+  ],
+  arithmetic: [
+    ['add', add(m, constant([[10], [20]])), [[11, 12, 13], [24, 25, 26]]],
+    ['sub of a number', sub(m, 1), [[0, 1, 2], [3, 4, 5]]],
+    ['sub from a number', sub(1, m), [[0, -1, -2], [-3, -4, -5]]],
+    ['mul', mul(constant([1, 2]), constant([[3], [4]])), [[3, 6], [4, 8]]],
+    ['div', div(constant([1, 3]), 2), [0.5, 1.5]],
+    ['div into a number', div(6, constant([4, -3])), [1.5, -2]],
+    ['div of integers', div(integer([7, -7, 6, -1]), 2), [3, -3, 3, 0]],
+    ['maximum', maximum(m, 3), [[3, 3, 3], [4, 5, 6]]],
+    ['minimum', minimum(m, constant([2, 9, 1])), [[1, 2, 1], [2, 5, 1]]],
+    ['neg', neg(integer([1, -2])), [-1, 2]],
+    ['square', square(constant([3, -4])), [9, 16]],
+    ['sqrt', sqrt(constant([9, 2])), [3, Math.SQRT2]],
+  ],
+  functions: [
+    ['exp', exp(constant([0, 1])), [1, Math.E]],
+    ['log', log(constant([1, 8])), [0, 3 * Math.LN2]],
+    ['expm1', expm1(constant([0, 1])), [0, Math.E - 1]],
+    ['tanh', tanh(constant([0, 0.5])), [0, (Math.E - 1) / (Math.E + 1)]],
+    ['sigmoid', sigmoid(constant([0, 1])), [0.5, Math.E / (1 + Math.E)]],
+    ['relu', relu(constant([-1, 0, 2])), [0, 0, 2]],
+    ['erf', erf(constant([0, 1, -2])), [0, 0.8427007929497149, -0.9953222650189527]],
+    ['gelu', gelu(constant([0, 1, -1])), [0, 0.8413447460685429, -0.15865525393145707]],
+    ['gelu by tanh', gelu(constant([0, 1]), { approximate: 'tanh' }), [0, 0.8411919906082768]],
+  ],
+  reductions: [
+    ['sum', sum(m), 21],
+    ['sum over rows', sum(m, { axis: 0 }), [5, 7, 9]],
+    ['sum over columns', sum(m, { axis: -1 }), [6, 15]],
+    ['sum over columns, kept', sum(m, { axis: 1, keepDims: true }), [[6], [15]]],
+    ['sum over two axes', sum(cube, { axis: [0, 1] }), [9, 12]],
+    ['sum over no axis', sum(m, { axis: [] }), [[1, 2, 3], [4, 5, 6]]],
+    ['sum of nothing', sum(zeros([0, 2]), { axis: 0 }), [0, 0]],
+    ['mean', mean(m), 3.5],
+    ['mean over rows', mean(m, { axis: 0 }), [2.5, 3.5, 4.5]],
+    ['mean over columns, kept', mean(m, { axis: -1, keepDims: true }), [[2], [5]]],
+    ['mean over no axis', mean(m, { axis: [] }), [[1, 2, 3], [4, 5, 6]]],
+    ['mean of nothing', mean(zeros([0, 2]), { axis: 0 }), [0, 0]],
+    ['max', max(m), 6],
+    ['max over columns', max(m, { axis: 1 }), [3, 6]],
+    ['max of integers', max(integer([-3, -1, -2])), -1],
+    ['variance', variance(m), 35 / 12],
+    ['variance over columns', variance(m, { axis: 1 }), [2 / 3, 2 / 3]],
+    ['variance, unbiased', variance(m, { correction: 1 }), 3.5],
+    ['variance over rows, unbiased, kept', variance(m, { axis: 0, correction: 1, keepDims: true }), [[4.5, 4.5, 4.5]]],
+    ['logSumExp', logSumExp(constant([0, ln3])), Math.log(4)],
+    ['logSumExp over rows', logSumExp(constant([[0, 1], [ln3, 1]]), { axis: 0 }), [Math.log(4), 1 + Math.LN2]],
+    ['logSumExp of large numbers', logSumExp(constant([1000, 1000])), 1000 + Math.LN2],
+    ['softmax', softmax(constant([[0, ln3]])), [[0.25, 0.75]]],
+    ['softmax over rows', softmax(constant([[0, 1], [ln3, 1]]), { axis: 0 }), [[0.25, 0.5], [0.75, 0.5]]],
+    ['logSoftmax', logSoftmax(constant([[0, ln3]])), [[-Math.log(4), Math.log(0.75)]]],
+  ],
+  'comparisons and choices': [
+    ['equal', equal(constant([1, 2, 3]), 2), [0, 1, 0]],
+    ['equal of NaN', equal(constant([Number.NaN]), Number.NaN), [0]],
+    ['notEqual', notEqual(constant([1, 2, Number.NaN]), constant([1, 3, Number.NaN])), [0, 1, 1]],
+    ['greater', greater(constant([1, 2, 3]), 2), [0, 0, 1]],
+    ['greaterEqual', greaterEqual(constant([1, 2, 3]), 2), [0, 1, 1]],
+    ['less', less(constant([1, 2, 3]), 2), [1, 0, 0]],
+    ['lessEqual', lessEqual(2, integer([1, 2, 3])), [0, 1, 1]],
+    ['logicalNot', logicalNot(mask), [0, 1, 0]],
+    ['logicalAnd', logicalAnd(mask, constant([[true], [false]])), [[1, 0, 1], [0, 0, 0]]],
+    ['where', where(mask, m, 0), [[1, 0, 3], [4, 0, 6]]],
+    ['where of numbers', where(mask, 1, -1), [1, -1, 1]],
+    ['cast to integers', cast(constant([-1.7, -0.5, 1.5, 2]), 'int32'), [-1, 0, 1, 2]],
+    ['cast to bool', cast(constant([0, -0.5, 2]), 'bool'), [0, 1, 1]],
+    ['cast of a mask', cast(mask, 'float32'), [1, 0, 1]],
+  ],
+  lookups: [
+    ['gather', gather(m, integer([1, 0, 1])), [[4, 5, 6], [1, 2, 3], [4, 5, 6]]],
+    ['gather of columns', gather(m, integer([2, 0]), { axis: 1 }), [[3, 1], [6, 4]]],
+    ['gather along the last axis', gather(m, integer([[0, 1]]), { axis: -1 }), [[[1, 2]], [[4, 5]]]],
+    ['gather by one index', gather(m, integer(1)), [4, 5, 6]],
+    ['takeAlongAxis', takeAlongAxis(m, integer([[2], [0]])), [[3], [4]]],
+    ['takeAlongAxis over rows', takeAlongAxis(m, integer([[1, 0, 1]]), { axis: 0 }), [[4, 2, 6]]],
+    ['oneHot', oneHot(integer([2, 0, -1, 3]), 3), [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]],
+  ],
+  movement: [
+    ['reshape', reshape(m, [3, 2]), [[1, 2], [3, 4], [5, 6]]],
+    ['reshape with an inferred size', reshape(m, [-1, 2, 1]), [[[1], [2]], [[3], [4]], [[5], [6]]]],
+    ['broadcastTo', broadcastTo(constant([[1], [2]]), [2, 2, 2]), [[[1, 1], [2, 2]], [[1, 1], [2, 2]]]],
+    ['transpose', transpose(m), [[1, 4], [2, 5], [3, 6]]],
+    ['transpose of a batch', transpose(cube), [[[1], [2]], [[3], [4]], [[5], [6]]]],
+    ['transpose by a permutation', transpose(cube, [1, 2, 0]), [[[1, 3, 5], [2, 4, 6]]]],
+    ['transpose by a negative permutation', transpose(cube, [-1, 0, 1]), [[[1], [3], [5]], [[2], [4], [6]]]],
+    ['concat', concat([m, constant([[7, 8, 9]])]), [[1, 2, 3], [4, 5, 6], [7, 8, 9]]],
+    ['concat of columns', concat([m, constant([[7], [8]])], { axis: -1 }), [[1, 2, 3, 7], [4, 5, 6, 8]]],
+    ['split', split(m, 2)[1] as Tensor, [[4, 5, 6]]],
+    ['split of columns', split(m, [1, 2], { axis: -1 })[1] as Tensor, [[2, 3], [5, 6]]],
+    ['slice', slice(m, [0, 1], [1, 3]), [[2, 3]]],
+    ['slice with strides', slice(m, [0, 0], [2, 3], [1, 2]), [[1, 3], [4, 6]]],
+    ['slice from the end', slice(m, [-1, 0], [2, -1]), [[4, 5]]],
+    ['pad', pad(m, [[1, 0], [0, 2]], 9), [[9, 9, 9, 9, 9], [1, 2, 3, 9, 9], [4, 5, 6, 9, 9]]],
+    ['stopGradient', stopGradient(m), [[1, 2, 3], [4, 5, 6]]],
+  ],
+  matmul: [
+    ['matrices', matmul(m, constant([[1, 0], [0, 1], [1, 1]])), [[4, 5], [10, 11]]],
+    ['a matrix and a vector', matmul(m, constant([1, 0, -1])), [-2, -2]],
+    ['a vector and a matrix', matmul(constant([1, -1]), m), [-3, -3, -3]],
+    ['vectors', matmul(constant([1, 2]), constant([3, 4])), 11],
+    ['a batch and a matrix', matmul(cube, constant([[1], [10]])), [[[21]], [[43]], [[65]]]],
+    ['a batch and a vector', matmul(cube, constant([1, 10])), [[21], [43], [65]]],
+    ['a vector and a batch', matmul(constant([2]), cube), [[2, 4], [6, 8], [10, 12]]],
+    ['a repeated batch', matmul(constant([[[1], [2]]]), cube), [[[1, 2], [2, 4]], [[3, 4], [6, 8]], [[5, 6], [10, 12]]]],
+  ],
+  conv2d: [
+    ['plain', conv2d(image, kernel), [[[[37, 47], [67, 77]]]]],
+    ["padding 'valid'", conv2d(image, kernel, { padding: 'valid' }), [[[[37, 47], [67, 77]]]]],
+    ["padding 'same'", conv2d(image, kernel, { padding: 'same' }), [[[[37, 47, 21], [67, 77, 33], [23, 26, 9]]]]],
+    ["padding 'same', stride 2", conv2d(image, kernel, { padding: 'same', stride: 2 }), [[[[37, 21], [23, 9]]]]],
+    ['padding 1', conv2d(image, kernel, { padding: 1 }), [[[[4, 11, 18, 9], [18, 37, 47, 21], [36, 67, 77, 33], [14, 23, 26, 9]]]]],
+    ['padding per axis', conv2d(image, kernel, { padding: [0, 1] }), [[[[18, 37, 47, 21], [36, 67, 77, 33]]]]],
+    ['padding per side', conv2d(image, kernel, { padding: [[1, 0], [0, 1]], }), [[[[11, 18, 9], [37, 47, 21], [67, 77, 33]]]]],
+    ['stride 2', conv2d(image, kernel, { stride: 2 }), [[[[37]]]]],
+    ['stride per axis', conv2d(image, kernel, { stride: [2, 1] }), [[[[37, 47]]]]],
+    ['dilation', conv2d(image, kernel, { dilation: 2 }), [[[[64]]]]],
+    ['dilation per axis', conv2d(image, kernel, { dilation: [1, 2] }), [[[[43], [73]]]]],
+    ['channels', conv2d(constant([[[[1]], [[2]]]]), constant([[[[10]], [[100]]], [[[1]], [[0]]]])), [[[[210]], [[1]]]]],
+    ['a bias', conv2d(constant([[[[1, 2]]]]), constant([[[[10]]], [[[1]]]]), { bias: constant([5, -1]) }), [[[[15, 25]], [[0, 1]]]]],
+  ],
+  maxPool2d: [
+    ['plain', maxPool2d(map, { kernelSize: 2 }), [[[[5, 7], [13, 15]]]]],
+    ['stride 1', maxPool2d(map, { kernelSize: 3, stride: 1 }), [[[[10, 11], [14, 15]]]]],
+    ['unequal windows', maxPool2d(map, { kernelSize: [1, 2], stride: [3, 2] }), [[[[1, 3], [13, 15]]]]],
+    ['padding', maxPool2d(map, { kernelSize: 2, padding: 1 }), [[[[0, 2, 3], [8, 10, 11], [12, 14, 15]]]]],
+    ["padding 'same'", maxPool2d(map, { kernelSize: 3, stride: 2, padding: 'same' }), [[[[10, 11], [14, 15]]]]],
+    ['of negative numbers', maxPool2d(neg(map), { kernelSize: 2, padding: 1 }), [[[[-0, -1, -3], [-4, -5, -7], [-12, -13, -15]]]]],
+  ],
+};
+
+for (const [group, rows] of Object.entries(examples)) {
+  describe(group, () => {
+    it.each(rows)('%s', (name, tensor, nested) => {
+      const expected = array(nested);
+      expect(tensor.shape).toEqual(expected.shape);
+      // Numbers are those of float64 but for constants, which are rounded to float32.
+      expectClose(name, numbersOf([tensor])[0] ?? [], toNumbers(expected), 1e-7);
+    });
+  });
+}

@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { createRng, type NDArray, type Rng, toNumbers } from '../../src/index.js';
+import {
+  heNormal,
+  heUniform,
+  initConv2d,
+  initEmbedding,
+  initLinear,
+  initSelfAttention,
+  lecunNormal,
+  normal,
+  uniform,
+  xavierNormal,
+  xavierUniform,
+} from '../../src/layers/index.js';
+
+const moments = (values: NDArray) => {
+  const data = toNumbers(values);
+  const mean = data.reduce((a, b) => a + b, 0) / data.length;
+  return { mean, std: Math.sqrt(data.reduce((a, b) => a + (b - mean) ** 2, 0) / data.length) };
+};
+const largest = (values: NDArray) => toNumbers(values).reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+
+// 8 inputs and 32 outputs per tap: fan in 8 * 45, fan out 32 * 45; 11520 draws.
+const conv = [32, 8, 9, 5];
+const linear = [80, 120];
+
+const normals: [string, (rng: Rng) => NDArray, number][] = [
+  ['normal', (rng) => normal(rng, [20000]), 1],
+  ['normal with options', (rng) => normal(rng, [20000], { std: 0.02 }), 0.02],
+  ['heNormal', (rng) => heNormal(rng, linear), Math.sqrt(2 / 120)],
+  ['heNormal of a convolution', (rng) => heNormal(rng, conv), Math.sqrt(2 / 360)],
+  ['heNormal over fan out', (rng) => heNormal(rng, conv, { mode: 'fanOut', gain: 1 }), Math.sqrt(1 / 1440)],
+  ['xavierNormal', (rng) => xavierNormal(rng, linear), Math.sqrt(2 / 200)],
+  ['xavierNormal with gain', (rng) => xavierNormal(rng, conv, { gain: 3 }), 3 * Math.sqrt(2 / 1800)],
+  ['lecunNormal', (rng) => lecunNormal(rng, linear), Math.sqrt(1 / 120)],
+  ['initEmbedding', (rng) => initEmbedding(rng, 100, 150).weight, 1],
+];
+
+const uniforms: [string, (rng: Rng) => NDArray, number][] = [
+  ['uniform', (rng) => uniform(rng, [20000], { low: -0.3, high: 0.3 }), 0.3],
+  ['heUniform', (rng) => heUniform(rng, linear), Math.sqrt(6 / 120)],
+  ['heUniform of a leaky relu over fan out', (rng) => heUniform(rng, conv, { mode: 'fanOut', gain: 0.5 }), 0.5 * Math.sqrt(3 / 1440)],
+  ['xavierUniform', (rng) => xavierUniform(rng, conv), Math.sqrt(6 / 1800)],
+  ['initLinear', (rng) => initLinear(rng, 120, 80).weight, 1 / Math.sqrt(120)],
+  ['initConv2d', (rng) => initConv2d(rng, 8, 32, [9, 5]).weight, 1 / Math.sqrt(360)],
+  ['initSelfAttention, projections', (rng) => initSelfAttention(rng, 64).qkv.weight, 1 / 8],
+  ['initSelfAttention, output', (rng) => initSelfAttention(rng, 128).out.weight, 1 / Math.sqrt(128)],
+];
+
+describe('normal draws', () => {
+  it.each(normals)('%s has its standard deviation', (_, draw, std) => {
+    const found = moments(draw(createRng(1)));
+    expect(found.std / std).toBeGreaterThan(0.97);
+    expect(found.std / std).toBeLessThan(1.03);
+    expect(Math.abs(found.mean)).toBeLessThan(0.05 * std);
+    expect(largest(draw(createRng(1)))).toBeGreaterThan(3 * std);
+  });
+
+  it('normal has its mean', () => {
+    expect(moments(normal(createRng(1), [20000], { mean: 5 })).mean).toBeCloseTo(5, 1);
+  });
+});
+
+describe('uniform draws', () => {
+  it.each(uniforms)('%s fills its range', (_, draw, bound) => {
+    const values = draw(createRng(2));
+    const { mean, std } = moments(values);
+    expect(largest(values)).toBeLessThanOrEqual(Math.fround(bound));
+    expect(largest(values)).toBeGreaterThan(0.995 * bound);
+    expect(Math.abs(mean)).toBeLessThan(0.03 * bound);
+    expect(std / (bound / Math.sqrt(3))).toBeCloseTo(1, 1);
+  });
+
+  it('uniform is in [0, 1) by default', () => {
+    const { data } = uniform(createRng(3), [1000]);
+    expect(Math.min(...data)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...data)).toBeGreaterThan(0.99);
+  });
+});
+
+describe('initial parameters', () => {
+  it.each([...normals, ...uniforms])('%s depends on the seed alone', (_, draw) => {
+    const first = draw(createRng(4));
+    expect(draw(createRng(4))).toEqual(first);
+    expect(draw(createRng(5))).not.toEqual(first);
+    expect(first.dtype).toBe('float32');
+    expect(new Set(first.data).size).toBeGreaterThan(0.9 * first.data.length);
+  });
+
+  it('continue the stream, so that equal shapes get other values', () => {
+    const rng = createRng(6);
+    expect(initLinear(rng, 3, 4)).not.toEqual(initLinear(rng, 3, 4));
+  });
+
+  const shapes = (params: Record<string, NDArray>) => Object.fromEntries(Object.entries(params).map(([name, { shape }]) => [name, shape]));
+  it('have the shapes of the layers', () => {
+    const rng = createRng(7);
+    expect(shapes(initLinear(rng, 3, 4))).toEqual({ weight: [4, 3], bias: [4] });
+    expect(shapes(initLinear(rng, 3, 4, { bias: false }))).toEqual({ weight: [4, 3] });
+    expect(shapes(initConv2d(rng, 3, 4, 5))).toEqual({ weight: [4, 3, 5, 5], bias: [4] });
+    expect(shapes(initConv2d(rng, 3, 4, [1, 2], { bias: false }))).toEqual({ weight: [4, 3, 1, 2] });
+    expect(shapes(initEmbedding(rng, 10, 3))).toEqual({ weight: [10, 3] });
+    const { qkv, out } = initSelfAttention(rng, 4);
+    expect([shapes(qkv), shapes(out)]).toEqual([
+      { weight: [12, 4], bias: [12] },
+      { weight: [4, 4], bias: [4] },
+    ]);
+    expect(lecunNormal(rng, conv).shape).toEqual(conv);
+  });
+
+  it('bound the bias like the weight', () => {
+    const { bias } = initLinear(createRng(8), 100, 5000);
+    expect(largest(bias)).toBeLessThanOrEqual(0.1);
+    expect(largest(bias)).toBeGreaterThan(0.0995);
+  });
+
+  const rng = createRng(9);
+  const mistakes: [() => unknown, string][] = [
+    [() => initLinear(rng, 0, 4), 'initLinear: inFeatures: expected a positive integer, received 0'],
+    [() => initLinear(rng, 3, 4, { biases: false } as object), "initLinear: unknown option 'biases'; the options are bias"],
+    [() => initConv2d(rng, 3, 4, [1, 0]), 'initConv2d: kernelSize: expected a positive integer or two of them, received [1, 0]'],
+    [() => initConv2d(rng, 3, 1.5, 2), 'initConv2d: outChannels: expected a positive integer, received 1.5'],
+    [() => initEmbedding(rng, -1, 4), 'initEmbedding: vocabulary: expected a positive integer, received -1'],
+    [() => initSelfAttention(rng, 0), 'initSelfAttention: features: expected a positive integer, received 0'],
+    [() => heNormal(rng, [5]), 'heNormal: shape: expected at least two axes [out, in, ...kernel], none of size 0, received [5]'],
+    [() => heUniform(rng, [5, 4], { mode: 'fan_in' as 'fanIn' }), "heUniform: mode: expected one of 'fanIn', 'fanOut', received 'fan_in'"],
+    [() => xavierNormal(rng, [5, 4], { gain: 0 }), 'xavierNormal: gain: expected a number > 0, received 0'],
+    [
+      () => lecunNormal(rng, [5, 0]),
+      'lecunNormal: shape: expected at least two axes [out, in, ...kernel], none of size 0, received [5, 0]',
+    ],
+    [() => uniform(rng, [2], { low: 1, high: 0 }), 'uniform: high: expected a number >= low, received 0'],
+    [() => normal(rng, [2], { std: -1 }), 'normal: std: expected a number >= 0, received -1'],
+    [() => normal(rng, [2], { stddev: 1 } as object), "normal: unknown option 'stddev'; the options are mean, std"],
+  ];
+  it.each(mistakes.map(([build, message]) => ({ build, message })))('reject mistakes: $message', ({ build, message }) => {
+    expect(build).toThrow(expect.objectContaining({ message }));
+  });
+});
