@@ -67,7 +67,9 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
   try {
     await queue.add(() => probe(backend));
   } catch (cause) {
-    throw new Error(`createBackend: device '${device}' is not available here: ${(cause as Error).message}`, { cause });
+    // The runtime's message begins with a place in its sources and a condition.
+    const reason = (cause as Error).message.split(' was false. ').at(-1)?.trim();
+    throw new Error(`createBackend: device '${device}' is not available here: ${reason}`, { cause });
   }
   return backend;
 }

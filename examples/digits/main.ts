@@ -95,7 +95,7 @@ async function evaluate(digits: Digits): Promise<Scores> {
   const average = new Average();
   for (const batch of batches(digits, 250)) {
     const { loss, metrics } = await trainer.evaluate(batch);
-    average.add({ loss, accuracy: metrics.accuracy! }, batch.labels.shape[0]!);
+    average.add({ loss, accuracy: metrics.accuracy }, batch.labels.shape[0]!);
   }
   return average;
 }
@@ -112,7 +112,7 @@ for (let epoch = 1; epoch <= epochs; epoch++) {
     const { loss, metrics } = await trainer.step(batch);
     stepLosses.push(loss);
     const count = batch.labels.shape[0]!;
-    average.add({ loss, accuracy: metrics.accuracy! }, count);
+    average.add({ loss, accuracy: metrics.accuracy }, count);
     progress.advance(count, epoch, average);
   }
   const scores = await evaluate(test);

@@ -10,8 +10,9 @@ const isContainer = (value: unknown): value is Record<string, unknown> => {
 };
 
 /**
- * Rebuilds a tree with `visit(leaf, path)` at every leaf. Paths are keys and indices joined by dots
- * (`blocks.0.weight`), the root's is `''`; they name parameters and state, so keys must not hold a dot.
+ * Rebuilds a tree with `visit(leaf, path)` at every leaf. Paths are keys and indices joined by dots (`blocks.0.weight`), the
+ * root's is `''`. They name parameters and state, so no two may be equal: a flat record whose keys are paths
+ * (`{ 'blocks.0.weight': ... }`) is a tree with the same names.
  *
  * @param leaf which values are leaves; whatever is neither a leaf nor a container is an error
  * @param expected what a leaf is, for that error
@@ -23,8 +24,13 @@ export function mapTree<L, R>(
   expected: string,
   visit: (leaf: L, path: string) => R,
 ): Tree<R> {
+  const paths = new Set<string>();
   const walk = (value: unknown, path: string): Tree<R> => {
-    if (leaf(value)) return visit(value, path);
+    if (leaf(value)) {
+      if (paths.has(path)) throw new TypeError(`${fn}: two leaves are called '${path}'; paths are names, so they must differ`);
+      paths.add(path);
+      return visit(value, path);
+    }
     if (!isContainer(value)) {
       throw new TypeError(`${fn}: ${path || 'value'}: expected ${expected}, received ${show(value)}`);
     }
@@ -32,9 +38,7 @@ export function mapTree<L, R>(
     if (Array.isArray(value)) return value.map((item, index) => child(index, item));
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => {
-        if (key.includes('.') || key === '') {
-          throw new TypeError(`${fn}: key '${key}' in '${path}': keys must not be empty or hold a dot; names are paths`);
-        }
+        if (key === '') throw new TypeError(`${fn}: an empty key in '${path}'; paths are names`);
         return [key, child(key, item)];
       }),
     );

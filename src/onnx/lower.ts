@@ -92,11 +92,15 @@ export function lower(
       names.set(tensor, name);
       continue;
     }
-    const written: readonly string[] = node.op.emit(
-      emitter,
-      node.inputs.map((x) => names.get(x) as string),
-      node,
-    );
+    // What has no elements needs no node, and on WebGPU has no kernels.
+    const empty = !node.op.leaf && node.outputs.every(({ shape }) => sizeOf(shape) === 0);
+    const written: readonly string[] = empty
+      ? node.outputs.map(({ shape, dtype }) => initializer(allocate(dtype, 0), shape, dtype))
+      : node.op.emit(
+          emitter,
+          node.inputs.map((x) => names.get(x) as string),
+          node,
+        );
     node.outputs.forEach((tensor, i) => {
       names.set(tensor, written[i] as string);
       bytes += sizeOf(tensor.shape) * byteSize(tensor.dtype);

@@ -15,6 +15,8 @@ import type { Ort, OrtTensor } from './ort.js';
 /** A value fed to a program: an array of the host, or one that a run left on the device. */
 export interface Value extends Spec {
   readonly tensor: OrtTensor;
+  /** Key of the session that left it on the device. */
+  readonly owner?: object;
 }
 
 /** Names of the axes of an input; equal names have equal sizes. */
@@ -70,6 +72,16 @@ const PROBES: readonly ((size: number, axis: number) => number)[] = [
 
 const inputName = (index: number): string => `x${index}`;
 const outputName = (index: number): string => `y${index}`;
+
+const onDevice = ({ tensor }: Value): boolean => tensor.location !== 'cpu';
+
+/** Frees the device memory of values; before the sessions that made them are released. */
+export function dispose(backend: OrtBackend, values: readonly Value[]): void {
+  for (const { tensor, owner } of values.filter(onDevice)) {
+    tensor.dispose();
+    if (owner) backend.sessions.hold(owner, -1);
+  }
+}
 
 /** An array of the host as a value to feed. */
 export const toValue = (ort: Ort, { data, shape, dtype }: NDArray): Value => ({ shape, dtype, tensor: new ort.Tensor(dtype, data, shape) });
@@ -134,7 +146,8 @@ export class Program<S, M> {
       backend.createSession({ model: encode(family.graph), flops: plan.flops, kept: family.kept }),
     );
     const results = await session.run(feeds);
-    const outputs = plan.outputs.map((spec, i) => ({ ...spec, tensor: results[outputName(i)] as OrtTensor }));
+    const outputs = plan.outputs.map((spec, i): Value => ({ ...spec, tensor: results[outputName(i)] as OrtTensor, owner: family }));
+    backend.sessions.hold(family, outputs.filter(onDevice).length);
     return { outputs, meta: plan.meta };
   }
 

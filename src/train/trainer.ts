@@ -14,7 +14,7 @@ import { applyUpdates, likeTree, namedTensors } from '../core/updates.js';
 import type { Named, Optimizer } from '../optim/transform.js';
 import { type Backend, openBackend } from '../runtime/backend.js';
 import { type ArrayLeaf, type Axes, arrayLeaves, fillOutputs, indexOutputs, isAxisNames, withTensors } from '../runtime/edge.js';
-import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
+import { dispose, type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
 
 export interface LossContext {
   /** True in `step`, false in `evaluate`. */
@@ -22,11 +22,11 @@ export interface LossContext {
 }
 
 /** A scalar loss, alone or with scalars to report. */
-export type LossResult = Tensor | { readonly loss: Tensor; readonly metrics?: Readonly<Record<string, Tensor>> };
+export type LossResult<M extends string = string> = Tensor | { readonly loss: Tensor; readonly metrics?: Readonly<Record<M, Tensor>> };
 
-export interface TrainerOptions<P, B, X, Y> {
+export interface TrainerOptions<P, B, X, Y, M extends string = string> {
   /** The loss of a batch. Its metrics are scalars; they get no gradient. */
-  loss: (params: P, batch: B, context: LossContext) => LossResult;
+  loss: (params: P, batch: B, context: LossContext) => LossResult<M>;
   /** Initial parameters: a tree of float arrays. They are copied. */
   params: ArrayInputs<P>;
   optimizer: Optimizer;
@@ -41,20 +41,20 @@ export interface TrainerOptions<P, B, X, Y> {
   seed?: number;
 }
 
-export interface Report {
+export interface Report<M extends string = string> {
   readonly loss: number;
   /** What the loss function returned as metrics. */
-  readonly metrics: Readonly<Record<string, number>>;
+  readonly metrics: Readonly<Record<M, number>>;
 }
 
 /** Parameters and optimizer state on a device, and the steps that change them. */
-export interface Trainer<P, B, X, Y> extends AsyncDisposable {
+export interface Trainer<P, B, X, Y, M extends string = string> extends AsyncDisposable {
   /** Number of successful steps so far; schedules see it. */
   readonly steps: number;
   /** One update. If it fails, nothing has changed. Steps that are not awaited run in order. */
-  step(batch: ArrayInputs<B>): Promise<Report>;
+  step(batch: ArrayInputs<B>): Promise<Report<M>>;
   /** Loss and metrics without an update, with `training: false`. */
-  evaluate(batch: ArrayInputs<B>): Promise<Report>;
+  evaluate(batch: ArrayInputs<B>): Promise<Report<M>>;
   /** The outputs of the `predict` function for the current parameters. */
   predict(inputs: ArrayInputs<X>): Promise<Arrays<Y>>;
   /** A copy of the current parameters. */
@@ -137,10 +137,10 @@ function checkParams(leaves: readonly ArrayLeaf[]): void {
  * await trainer.close();
  * ```
  */
-export async function createTrainer<P, B, X = unknown, Y = unknown>(
+export async function createTrainer<P, B, X = unknown, Y = unknown, M extends string = never>(
   backend: Backend,
-  options: TrainerOptions<P, B, X, Y>,
-): Promise<Trainer<P, B, X, Y>> {
+  options: TrainerOptions<P, B, X, Y, M>,
+): Promise<Trainer<P, B, X, Y, M>> {
   const device = openBackend(fn, backend);
   checkOptions(fn, options, trainerOptions);
   const { loss, params: initial, optimizer, predict, axes, seed = 0 } = options;
@@ -262,17 +262,13 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
       return (await readProgram.run(leaves, values, steps, null)).outputs.map(toArray);
     });
   };
-  const dispose = (values: readonly Value[]): void => {
-    for (const { tensor } of values) if (tensor.location !== 'cpu') tensor.dispose();
-  };
-
   let released = false;
   const release = async (): Promise<void> => {
     if (released) return;
     released = true;
     device.resources.delete(release);
+    dispose(device, [...params, ...state]);
     for (const program of programs) await program.release();
-    dispose([...params, ...state]);
   };
   if (device.device !== 'cpu') device.resources.add(release);
   const close = async (): Promise<void> => {
@@ -288,7 +284,10 @@ export async function createTrainer<P, B, X = unknown, Y = unknown>(
         const { outputs, meta } = await stepProgram.run([...heldLeaves, ...leaves], [...params, ...state, ...values], steps, batch);
         const [packed, ...fresh] = outputs as [Value, ...Value[]];
         const all = [...params, ...state];
-        dispose(meta.changed.map((i) => all[i] as Value));
+        dispose(
+          device,
+          meta.changed.map((i) => all[i] as Value),
+        );
         meta.changed.forEach((i, k) => {
           all[i] = fresh[k] as Value;
         });

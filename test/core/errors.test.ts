@@ -249,8 +249,8 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
       'TypeError: grad: rate: expected a tree of Tensors as argument 0, received 0.1',
     ],
     [
-      () => grad((p: Record<string, Tensor>) => sum(p['a.b'] as Tensor))({ 'a.b': x }),
-      "TypeError: grad: key 'a.b' in '': keys must not be empty or hold a dot; names are paths",
+      () => grad((p: { 'a.b': Tensor; a: { b: Tensor } }) => sum(p['a.b']))({ 'a.b': x, a: { b: x } }),
+      "TypeError: grad: two leaves are called 'a.b'; paths are names, so they must differ",
     ],
     [() => grad(wrong(3)), 'TypeError: grad: fn: expected a function, received 3'],
     [() => grad((a: Tensor) => sum(a), wrong({ argnums: 1 })), "TypeError: grad: unknown option 'argnums'; the options are argnum, hasAux"],

@@ -35,8 +35,8 @@ describe('mapTree', () => {
   });
 
   it.each([
-    [{ 'a.b': 1 }, "fn: key 'a.b' in '': keys must not be empty or hold a dot; names are paths"],
-    [{ block: { '': 1 } }, "fn: key '' in 'block': keys must not be empty or hold a dot; names are paths"],
+    [{ 'a.b': 1, a: { b: 2 } }, "fn: two leaves are called 'a.b'; paths are names, so they must differ"],
+    [{ block: { '': 1 } }, "fn: an empty key in 'block'; paths are names"],
     [{ layers: [1, 'two'] }, "fn: layers.1: expected a number, received 'two'"],
     [{ a: undefined }, 'fn: a: expected a number, received undefined'],
     [null, 'fn: value: expected a number, received null'],
