@@ -72,6 +72,12 @@ describe('ndarray objects as arguments', () => {
     expect(result.shape).toEqual(value.shape);
   });
 
+  // toNDArray() takes a part at the beginning for a whole of the wrong length.
+  it.fails('the first rows', async () => {
+    const result = await compile(backend, (x: Tensor) => neg(neg(x)))(source.hi(2, 4));
+    expect([...result.data]).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
   it('of other types', async () => {
     const same = compile(backend, (x: Tensor) => neg(neg(x)));
     expect(await same(ndarray(new Float64Array([0.5, 1]), [2]))).toEqual(array([0.5, 1]));

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { InferenceSession } from 'onnxruntime-node';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { apply, type Op } from '../src/core/tensor.js';
 import { add, array, type Backend, compile, exp, mul, type NDArray, sum, type Tensor } from '../src/index.js';
@@ -17,6 +18,7 @@ const open = async (make: Promise<Backend | undefined>): Promise<Backend | undef
 afterEach(async () => {
   for (const backend of opened.splice(0)) await backend.close();
   vi.doUnmock('onnxruntime-node');
+  vi.restoreAllMocks();
 });
 
 /** An op that has no kernel on WebGPU. */
@@ -75,6 +77,18 @@ describe('createBackend', () => {
     }
     await Promise.all([kept.close(), kept.close()]);
     expect(() => compile(kept, exp)).toThrow('compile: the backend is closed');
+  });
+
+  it('keeps one session until it is closed, as the device lives no longer than its sessions', async () => {
+    const created = vi.spyOn(InferenceSession, 'create').mock.settledResults;
+    const backend = await createBackend({ device: 'cpu', cacheBytes: 0 });
+    const release = vi.spyOn(created[0]?.value as InferenceSession, 'release');
+    const compiled = compile(backend, exp);
+    for (const x of [array([1]), array([1, 2])]) await compiled(x);
+    await compiled.close();
+    expect(release).not.toHaveBeenCalled();
+    await backend.close();
+    expect(release).toHaveBeenCalledOnce();
   });
 
   it('waits for runs before it closes', async () => {

@@ -1,7 +1,7 @@
 import { allocate, byteSize, type DType, toFloat16Bits } from '../core/dtype.js';
 import { merge, topologicalOrder } from '../core/graph.js';
 import { type HostCompute, hostInputOp } from '../core/leaf.js';
-import { sizeOf } from '../core/shape.js';
+import { type Shape, sizeOf } from '../core/shape.js';
 import type { Attribute, Emitter, RangeCheck, Spec, Tensor } from '../core/tensor.js';
 import type { Initializer, OnnxGraph, OnnxNode, ValueInfo } from './graph.js';
 
@@ -18,6 +18,8 @@ export interface Lowered {
   readonly bytes: number;
   /** Number of nodes of the trace. */
   readonly size: number;
+  /** Shapes of the values that are Tensors of the trace. */
+  readonly shapes: ReadonlyMap<string, Shape>;
 }
 
 /** Ops that hand on values unchanged, so that a check of the result is a check of the source. */
@@ -129,7 +131,8 @@ export function lower(
     inputs: [...inputs.map(({ name, tensor }) => info(name, tensor)), ...hostInputs.map((host) => info(host.name, host))],
     outputs: outputs.map(({ name }, i) => info(name, results[i] as Tensor)),
   });
-  return { graph, hostInputs, checks, flops, bytes, size: order.length };
+  const shapes = new Map([...names].map(([tensor, name]) => [rename(name), tensor.shape]));
+  return { graph, hostInputs, checks, flops, bytes, size: order.length, shapes };
 }
 
 /** Drops nodes and initializers that no output needs (an op may read past its inputs, leaving some unused). */

@@ -16,9 +16,13 @@ export const isAxisNames = (axes: unknown): axes is AxisNames =>
 /** The axis names that hold at a path of an argument tree. */
 export function axesAt(fn: string, axes: Axes, path: string): AxisNames | undefined {
   let level: unknown = axes;
-  for (const key of path === '' ? [] : path.split('.')) {
-    if (typeof level !== 'object' || level === null || isAxisNames(level)) break;
-    level = (level as Record<string, unknown>)[key];
+  let rest = path === '' ? [] : path.split('.');
+  while (rest.length > 0 && typeof level === 'object' && level !== null && !isAxisNames(level)) {
+    // Keys may hold dots: the first so many parts of the path that are one.
+    const count = rest.findIndex((_, i) => Object.hasOwn(level as object, rest.slice(0, i + 1).join('.'))) + 1;
+    if (count === 0) return undefined;
+    level = (level as Record<string, unknown>)[rest.slice(0, count).join('.')];
+    rest = rest.slice(count);
   }
   if (level === null || level === undefined) return undefined;
   if (!isAxisNames(level))

@@ -6,7 +6,8 @@ import { createRng, foldIn, keyFromSeed, type Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
 import { encode } from '../onnx/encode.js';
-import { fits, type Initializer, sameInitializer, sameStructure } from '../onnx/graph.js';
+import { fuseProducts } from '../onnx/fuse.js';
+import { fits, type Initializer, type OnnxGraph, sameInitializer, sameStructure } from '../onnx/graph.js';
 import { type Lowered, lower } from '../onnx/lower.js';
 import { type Unified, unify } from '../onnx/unify.js';
 import type { OrtBackend } from './backend.js';
@@ -41,6 +42,8 @@ interface Family extends Unified {
   /** Sizes of the named axes it was traced at; none if it serves no others. */
   readonly sizes: ReadonlyMap<string, number>;
   readonly kept: readonly string[];
+  /** The graph as it runs. */
+  readonly model: OnnxGraph;
 }
 
 interface Plan<M> {
@@ -143,7 +146,7 @@ export class Program<S, M> {
       feeds[name] = new backend.ort.Tensor(dtype, hostData(compute(context), dtype, sizeOf(shape)), shape);
     });
     const session = await backend.sessions.get(family, plan.bytes, () =>
-      backend.createSession({ model: encode(family.graph), flops: plan.flops, kept: family.kept }),
+      backend.createSession({ model: encode(family.model), flops: plan.flops, kept: family.kept }),
     );
     const results = await session.run(feeds);
     const outputs = plan.outputs.map((spec, i): Value => ({ ...spec, tensor: results[outputName(i)] as OrtTensor, owner: family }));
@@ -204,7 +207,8 @@ export class Program<S, M> {
     const { graph } = lowered;
     const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
     const add = (unified: Unified, served: ReadonlyMap<string, number>): Family => {
-      const family = { ...unified, sizes: served, kept };
+      const model = fuseProducts(unified.graph, (name) => lowered.shapes.get(name));
+      const family = { ...unified, sizes: served, kept, model };
       this.#families.push(family);
       return family;
     };

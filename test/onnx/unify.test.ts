@@ -216,6 +216,16 @@ const cases: Case[] = [
     run: (x) => add(maxPool2d(x, { kernelSize: [2, 1] }), 1),
   },
   {
+    name: 'two parts that are equally long at the first size only',
+    axes: rows,
+    sizes: [[4], [5], [9]],
+    inputs: (n) => [floats(n)],
+    run: (x) => {
+      const n = x.shape[0] as number;
+      return concat([slice(concat([x, x]), [1], [n]), slice(concat([x, x, x]), [1], [2 * n - 4])]);
+    },
+  },
+  {
     name: 'the first half',
     axes: rows,
     sizes: [[4], [5], [6], [7], [12], [13], [31]],

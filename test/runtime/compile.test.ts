@@ -9,6 +9,7 @@ import {
   constant,
   createRng,
   exp,
+  filled,
   foldIn,
   gather,
   type HostCompute,
@@ -77,6 +78,22 @@ describe('compile: arguments and results', () => {
     expect([traces, sessions.created]).toEqual([3, 3]);
     await double.close();
     expect(sessions.released).toBe(3);
+  });
+
+  it('finds axes of keys with dots', async () => {
+    const flat = (p: Record<string, Tensor | Record<string, Tensor>>) => [
+      neg(p['a.w'] as Tensor),
+      neg((p.b as Record<string, Tensor>).w as Tensor),
+    ];
+    const axes = [{ 'a.w': ['batch'], b: { w: ['batch'] } }];
+    const compiled = compile(backend, flat, { axes });
+    const sessions = countSessions(backend);
+    for (const n of [2, 3, 4]) await compiled({ 'a.w': filled([n], 1), b: { w: filled([n], 2) } });
+    expect(sessions.created).toBe(1);
+    await expect(compiled({ 'a.w': filled([2], 1), b: { w: filled([3], 2) } })).rejects.toThrow(
+      "axis 'batch' has size 2 in argument 0.a.w and 3 in argument 0.b.w",
+    );
+    await compiled.close();
   });
 
   it('takes keys in any order', async () => {
