@@ -38,7 +38,7 @@ async function probe(backend: OrtBackend): Promise<void> {
   const value = (name: string) => ({ name, dtype: 'float32', shape: [] }) as const;
   const nodes = [{ type: 'Neg', inputs: ['x'], outputs: ['y'], attributes: {} }];
   const model = encode({ nodes, initializers: new Map(), inputs: [value('x')], outputs: [value('y')] });
-  const session = await backend.createSession({ model, flops: 0, kept: [] });
+  const session = await backend.createSession({ model, threads: 1, kept: [] });
   await session.run({ x: new backend.ort.Tensor('float32', new Float32Array([1]), []) });
   backend.keep(session);
 }

@@ -58,10 +58,11 @@ export function toNDArray(fn: string, name: string, value: unknown): NDArray {
   const contiguous = offset === 0 && (!stride || stride.every((s, axis) => s === dense[axis] || (shape[axis] ?? 0) < 2));
   if (typeof (data as Iterable<unknown>)?.[Symbol.iterator] !== 'function') throw wrongType(fn, `${name}.data`, 'a list of numbers', data);
   const source = ArrayBuffer.isView(data) || Array.isArray(data) ? (data as unknown as Float64Array) : [...data];
-  if (contiguous && source.length !== size) {
+  // With strides or an offset the array may be a part of its data, or repeat it.
+  if (!stride && offset === 0 && source.length !== size) {
     throw outOfRange(fn, `${name}.data`, `${size} elements for shape [${shape.join(', ')}]`, source.length);
   }
-  if (contiguous && isStorageOf(dtype, data)) {
+  if (contiguous && source.length === size && isStorageOf(dtype, data)) {
     return value.dtype === dtype ? (value as NDArray) : { data, shape: [...shape], dtype };
   }
   // The same float16 patterns in, the same out; elsewhere numbers are converted.
@@ -119,7 +120,8 @@ export function array(
   const { dtype } = options;
   if (dtype !== undefined && !isDType(dtype)) throw outOfRange('array', 'dtype', "'float32', 'float16', 'int32' or 'bool'", dtype);
   const typed = dtype === undefined ? {} : { dtype };
-  if (isArrayLike(value)) return toNDArray('array', 'value', { ...value, ...options });
+  if (isArrayLike(value))
+    return toNDArray('array', 'value', { ...(options.shape ? toNDArray('array', 'value', value) : value), ...options });
   if (ArrayBuffer.isView(value)) {
     return toNDArray('array', 'value', { data: value, shape: options.shape ?? [(value as TypedArray).length], ...typed });
   }

@@ -139,19 +139,23 @@ export function valueAndGrad<A extends unknown[], const K extends number = 0>(
   options?: { argnum?: K; hasAux?: false },
 ): (...args: A) => [loss: Tensor, gradient: A[K]];
 export function valueAndGrad(fn: (...args: unknown[]) => unknown, options: { argnum?: number; hasAux?: boolean } = {}) {
-  if (typeof fn !== 'function') throw wrongType('grad', 'fn', 'a function', fn);
-  checkOptions('grad', options, ['argnum', 'hasAux']);
+  checkOptions('valueAndGrad', options, ['argnum', 'hasAux']);
+  return differentiated('valueAndGrad', fn, options);
+}
+
+function differentiated(name: string, fn: (...args: unknown[]) => unknown, options: { argnum?: number; hasAux?: boolean }) {
+  if (typeof fn !== 'function') throw wrongType(name, 'fn', 'a function', fn);
   const { argnum = 0, hasAux = false } = options;
-  checkNumber('grad', 'argnum', argnum, 'an integer >= 0', (n) => Number.isInteger(n) && n >= 0);
-  return (...args: unknown[]) => {
-    const wrt = tensorsOf('grad', `argument ${argnum}`, args[argnum]);
-    for (const [path, tensor] of wrt) checkDifferentiable('grad', path || `argument ${argnum}`, tensor);
+  checkNumber(name, 'argnum', argnum, 'an integer >= 0', (n) => Number.isInteger(n) && n >= 0);
+  return (...args: unknown[]): [result: unknown, gradient: unknown] => {
+    const wrt = tensorsOf(name, `argument ${argnum}`, args[argnum]);
+    for (const [path, tensor] of wrt) checkDifferentiable(name, path || `argument ${argnum}`, tensor);
     const result = fn(...args);
-    if (hasAux && !(Array.isArray(result) && result.length === 2))
-      throw wrongType('grad', 'fn', 'the pair [loss, auxiliary] as its result', result);
-    const loss = scalarLoss('grad', hasAux ? (result as [unknown])[0] : result);
-    const gradient = fill(args[argnum], gradients(loss, [...wrt.values()]));
-    return [result, gradient];
+    if (hasAux && !(Array.isArray(result) && result.length === 2)) {
+      throw wrongType(name, 'fn', 'the pair [loss, auxiliary] as its result', result);
+    }
+    const loss = scalarLoss(name, hasAux ? (result as [unknown])[0] : result);
+    return [result, fill(args[argnum], gradients(loss, [...wrt.values()]))];
   };
 }
 
@@ -165,8 +169,9 @@ export function grad<A extends unknown[], const K extends number = 0>(
   fn: (...args: A) => Tensor,
   options: { argnum?: K } = {},
 ): (...args: A) => A[K] {
-  const both = valueAndGrad(fn, options);
-  return (...args) => both(...args)[1];
+  checkOptions('grad', options, ['argnum']);
+  const both = differentiated('grad', fn as (...args: unknown[]) => unknown, options);
+  return (...args) => both(...args)[1] as A[K];
 }
 
 /**

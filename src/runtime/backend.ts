@@ -26,7 +26,7 @@ const SINGLE_THREAD_FLOPS = 1e7;
 
 export interface SessionRequest {
   readonly model: Uint8Array;
-  readonly flops: number;
+  readonly threads: number;
   /** Outputs that stay on the device. */
   readonly kept: readonly string[];
 }
@@ -52,13 +52,18 @@ export class OrtBackend implements Backend {
     return this.#closing !== undefined;
   }
 
-  createSession({ model, flops, kept }: SessionRequest): Promise<OrtSession> {
+  /** How many threads a run of so many operations is worth. */
+  threadsFor(flops: number): number {
+    return this.device === 'cpu' && flops >= SINGLE_THREAD_FLOPS ? this.settings.threads : 1;
+  }
+
+  createSession({ model, threads, kept }: SessionRequest): Promise<OrtSession> {
     return this.ort.InferenceSession.create(model, {
       executionMode: 'sequential',
       // 'all' would add the blocked layout of images, which pays with constant weights only and costs reordering without.
       graphOptimizationLevel: 'extended',
       logSeverityLevel: 3,
-      ...(this.device === 'cpu' ? { intraOpNumThreads: flops < SINGLE_THREAD_FLOPS ? 1 : this.settings.threads } : {}),
+      ...(this.device === 'cpu' ? { intraOpNumThreads: threads } : {}),
       ...(this.device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(kept.map((name) => [name, 'gpu-buffer'])) } : {}),
       ...this.settings.sessionOptions,
     });

@@ -44,6 +44,8 @@ interface Family extends Unified {
   readonly kept: readonly string[];
   /** The graph as it runs. */
   readonly model: OnnxGraph;
+  /** Threads of its session: those of the largest run so far. */
+  threads: number;
 }
 
 interface Plan<M> {
@@ -145,8 +147,13 @@ export class Program<S, M> {
       };
       feeds[name] = new backend.ort.Tensor(dtype, hostData(compute(context), dtype, sizeOf(shape)), shape);
     });
+    const threads = backend.threadsFor(plan.flops);
+    if (threads > family.threads) {
+      await backend.sessions.release(family);
+      family.threads = threads;
+    }
     const session = await backend.sessions.get(family, plan.bytes, () =>
-      backend.createSession({ model: encode(family.model), flops: plan.flops, kept: family.kept }),
+      backend.createSession({ model: encode(family.model), threads: family.threads, kept: family.kept }),
     );
     const results = await session.run(feeds);
     const outputs = plan.outputs.map((spec, i): Value => ({ ...spec, tensor: results[outputName(i)] as OrtTensor, owner: family }));
@@ -208,7 +215,7 @@ export class Program<S, M> {
     const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
     const add = (unified: Unified, served: ReadonlyMap<string, number>): Family => {
       const model = fuseProducts(unified.graph, (name) => lowered.shapes.get(name));
-      const family = { ...unified, sizes: served, kept, model };
+      const family = { ...unified, sizes: served, kept, model, threads: 1 };
       this.#families.push(family);
       return family;
     };

@@ -253,7 +253,7 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
       "TypeError: grad: two leaves are called 'a.b'; paths are names, so they must differ",
     ],
     [() => grad(wrong(3)), 'TypeError: grad: fn: expected a function, received 3'],
-    [() => grad((a: Tensor) => sum(a), wrong({ argnums: 1 })), "TypeError: grad: unknown option 'argnums'; the options are argnum, hasAux"],
+    [() => grad((a: Tensor) => sum(a), wrong({ argnums: 1 })), "TypeError: grad: unknown option 'argnums'; the options are argnum"],
     [() => grad((a: Tensor) => sum(a), { argnum: -1 }), 'RangeError: grad: argnum: expected an integer >= 0, received -1'],
     [
       () =>
@@ -261,15 +261,15 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
           wrong((a: Tensor) => sum(a)),
           { hasAux: true },
         )(wrong(x)),
-      'TypeError: grad: fn: expected the pair [loss, auxiliary] as its result, received float32[]',
+      'TypeError: valueAndGrad: fn: expected the pair [loss, auxiliary] as its result, received float32[]',
     ],
     [
       () => valueAndGrad((a: Tensor) => [a, 1] as const, { hasAux: true })(x),
-      'RangeError: grad: the loss: expected a float scalar (shape []; reduce it with mean() or sum()), received float32[2, 3]',
+      'RangeError: valueAndGrad: the loss: expected a float scalar (shape []; reduce it with mean() or sum()), received float32[2, 3]',
     ],
     [
       () => valueAndGrad(wrong((a: Tensor) => [sum(a), 1]))(wrong(x)),
-      'TypeError: grad: the loss: expected a Tensor, received [float32[], 1]',
+      'TypeError: valueAndGrad: the loss: expected a Tensor, received [float32[], 1]',
     ],
     [
       () => gradients(x, [x]),

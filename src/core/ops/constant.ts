@@ -30,6 +30,7 @@ const arangeOp: Op<[], { length: number; dtype: DType }> = {
 /** A number as a scalar Tensor of `dtype`; Tensors stay what they are. */
 export function toTensor(fn: string, argument: string, value: unknown, dtype: DType): Tensor {
   if (isTensor(value)) return value;
+  if (value === undefined) throw wrongType(fn, argument, 'a Tensor or a number (is a parameter missing?)', value);
   if (typeof value !== 'number') throw wrongType(fn, argument, 'a Tensor or a number', value);
   if (dtype === 'int32' && (!Number.isInteger(value) || Math.abs(value + 0.5) > 2 ** 31)) {
     throw outOfRange(fn, argument, 'a 32-bit integer, as the dtype is int32', value);

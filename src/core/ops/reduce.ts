@@ -96,7 +96,8 @@ const logSumExpOp: Op<[Tensor], { axes: readonly number[] }> = {
 };
 
 /**
- * `log(sum(exp(x)))` over `axis`, without overflow: the largest element is subtracted first.
+ * `log(sum(exp(x)))` over `axis`, without overflow: the largest element is subtracted first. Mask with a large negative
+ * number (-1e30), not with -Infinity: a row of nothing else has no gradient.
  *
  * @param x float
  * @throws if a reduced axis has no elements
