@@ -1,4 +1,4 @@
-import { fits, type Initializer, type OnnxGraph, type OnnxNode, sameInitializer, sameStructure } from './graph.js';
+import { fits, type Initializer, type OnnxGraph, type OnnxNode, onnxTypes, sameInitializer, sameStructure } from './graph.js';
 import type { Unified } from './unify.js';
 
 /** A number as a function of a size: `(factor * size + offset)`, or one over it. */
@@ -73,6 +73,7 @@ export function derive({ graph, varying }: Unified, graphs: readonly OnnxGraph[]
   for (const [first] of varying as readonly [string][]) {
     const own = graphs.map((other) => other.initializers.get(first) as Initializer);
     const [{ dtype, shape }] = own as [Initializer];
+    if (dtype !== 'int64' && dtype !== 'int32' && dtype !== 'float32') return undefined;
     const table = own.map(numbersOf);
     const elements = (table[0] as number[]).map((_, i) =>
       formulaOf(
@@ -96,7 +97,7 @@ export function derive({ graph, varying }: Unified, graphs: readonly OnnxGraph[]
       if (factor !== 0 && factor !== 1) value = node('Mul', [value, ints([factor])]);
       if (factor !== 0 && offset !== 0) value = node('Add', [value, ints([offset])]);
       if (dtype === 'int64') return value;
-      const number = node('Cast', [value], { to: dtype === 'int32' ? 6 : 1 });
+      const number = node('Cast', [value], { to: onnxTypes[dtype] });
       return inverse ? node('Reciprocal', [number]) : number;
     });
     const vector = parts.length === 1 ? (parts[0] as string) : node('Concat', parts, { axis: 0 });

@@ -4,7 +4,7 @@ import type { Named, Transform } from './transform.js';
 /**
  * Transforms one after the other: each gets the updates of the one before.
  *
- * Slots of the state keep their names; one that occurs a second time gets a number (`trace`, `trace2`).
+ * Slots of the state keep their names; one that occurs a second time gets a number (`momentum`, `momentum2`).
  *
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-import { type ArrayInputs, type ArrayLike, type Arrays, type Backend, compile, type NDArray, type Tensor } from '../../src/index.js';
+import { type ArrayInputs, type ArrayLike, type Arrays, type Backend, compile, type NDArray } from '../../src/index.js';
 import { applyUpdates, type Named, type Optimizer } from '../../src/optim/index.js';
 
 /** Runs a traced function once. */
@@ -25,25 +25,16 @@ export async function runSteps(
   params: NamedArrays,
   grads: readonly NamedArrays[],
 ): Promise<AfterStep[]> {
-  // Keys of trees must not hold dots, as those of the state do: it goes in and out as a list.
-  let names: string[] = [];
-  const list = (state: Named) => {
-    names = Object.keys(state);
-    return Object.values(state);
-  };
-  const named = <T>(values: readonly T[]): Record<string, T> => Object.fromEntries(names.map((name, i) => [name, values[i] as T]));
-  await using update = compile(backend, (p: Record<string, Tensor>, g: Record<string, Tensor>, state: Tensor[]) => {
-    const next = optimizer.update(g, named(state), p);
-    return { params: applyUpdates(p, next.updates), state: list(next.state) };
+  await using update = compile(backend, (p: Named, g: Named, state: Named) => {
+    const next = optimizer.update<Named>(g, state, p);
+    return { params: applyUpdates(p, next.updates), state: next.state };
   });
   const steps: AfterStep[] = [];
-  let current: { params: NamedArrays; state: ArrayLike[] } = {
-    params,
-    state: await run(backend, (p: Record<string, Tensor>) => list(optimizer.init(p)), params),
-  };
+  let current: { params: NamedArrays; state: NamedArrays } = { params, state: await run(backend, (p: Named) => optimizer.init(p), params) };
   for (const g of grads) {
-    current = await update(current.params, g, current.state);
-    steps.push({ params: current.params, state: named(current.state) } as AfterStep);
+    const next: AfterStep = await update(current.params, g, current.state);
+    steps.push(next);
+    current = next;
   }
   return steps;
 }

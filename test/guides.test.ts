@@ -2,12 +2,13 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test, vi } from 'vitest';
 
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-const programs = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string);
+const programsOf = (file: string): string[] =>
+  [...readFileSync(new URL(file, import.meta.url), 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string);
+const programs = [...programsOf('../README.md'), ...programsOf('../docs/design.md')];
 // Within the project, so that 'tracegrad' means its sources.
 const folder = fileURLToPath(new URL('.readme/', import.meta.url));
 
-/** Runs a program of the README and returns what it logged. */
+/** Runs a program and returns what it logged. */
 async function run(index: number): Promise<unknown[]> {
   const file = `${folder}program-${index}.ts`;
   mkdirSync(folder, { recursive: true });
@@ -36,4 +37,11 @@ test('the Hessian-vector product of the README is right', async () => {
   const t = Math.tanh(0.1);
   expect(product[0]).toBeCloseTo(2 * (1 - t * t) * (1 - 0.1 * t), 5);
   expect(product[1]).toBeCloseTo(0, 6);
+});
+
+test('the loop without a trainer of the guide finds the minimum', async () => {
+  const index = programs.findIndex((code) => code.includes('applyUpdates'));
+  const [w] = (await run(index)) as [Float32Array];
+  expect(w[0]).toBeCloseTo(1, 1);
+  expect(w[1]).toBeCloseTo(2, 1);
 });
