@@ -4,24 +4,39 @@ export type { DType, TypedArray } from './core/dtype.js';
 export { type GradOptions, grad, gradients, stopGradient, valueAndGrad, vjp } from './core/grad.js';
 export { rebuild } from './core/graph.js';
 export { type HostCompute, type HostContext, hostInput } from './core/leaf.js';
+export { elu, leakyRelu, silu, softplus } from './core/ops/activation.js';
+export { expandDims, eye, outer, roll, squeeze, stack, tile, tril, triu } from './core/ops/arrange.js';
 export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
 export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
 export {
+  abs,
   add,
+  type ClipOptions,
+  ceil,
+  clip,
+  cos,
   div,
   erf,
   exp,
   expm1,
+  floor,
   type GeluOptions,
   gelu,
   log,
+  log1p,
   maximum,
   minimum,
   mul,
   neg,
+  pow,
+  reciprocal,
   relu,
+  round,
+  rsqrt,
   sigmoid,
+  sign,
+  sin,
   sqrt,
   square,
   sub,
@@ -31,16 +46,31 @@ export { gather, oneHot, takeAlongAxis } from './core/ops/indexing.js';
 export { matmul } from './core/ops/linalg.js';
 export { concat, pad, slice, split, transpose } from './core/ops/movement.js';
 export { type MaxPoolOptions, maxPool2d } from './core/ops/pool.js';
-export { logSumExp, max, mean, type VarianceOptions, variance } from './core/ops/reduce.js';
+export {
+  type ArgReduceOptions,
+  argMax,
+  argMin,
+  logSumExp,
+  max,
+  mean,
+  min,
+  norm,
+  prod,
+  type VarianceOptions,
+  variance,
+} from './core/ops/reduce.js';
 export {
   cast,
   equal,
   greater,
   greaterEqual,
+  isFinite,
   less,
   lessEqual,
   logicalAnd,
   logicalNot,
+  logicalOr,
+  logicalXor,
   notEqual,
   type TensorOrNumber,
   where,

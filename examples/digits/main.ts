@@ -2,21 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import {
-  cast,
-  createRng,
-  exportOnnx,
-  filled,
-  greaterEqual,
-  max,
-  maxPool2d,
-  mean,
-  relu,
-  reshape,
-  type Tensor,
-  type Tensors,
-  takeAlongAxis,
-} from 'tracegrad';
+import { argMax, cast, createRng, equal, exportOnnx, filled, maxPool2d, mean, relu, reshape, type Tensor, type Tensors } from 'tracegrad';
 import { type Conv2dParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
 import { crossEntropyLoss } from 'tracegrad/losses';
 import { createBackend } from 'tracegrad/node';
@@ -61,11 +47,10 @@ function model(params: Params, images: Tensor): Tensor {
   return linear(reshape(features, [images.shape[0]!, -1]), out);
 }
 
-/** The loss, and the share of digits whose own logit is the largest. */
+/** The loss, and the share of digits that are read right. */
 function loss(params: Params, { images, labels }: { images: Tensor; labels: Tensor }) {
   const logits = model(params, images);
-  const own = takeAlongAxis(logits, reshape(labels, [-1, 1]), { axis: 1 });
-  const right = greaterEqual(own, max(logits, { axis: 1, keepDims: true }));
+  const right = equal(argMax(logits), labels);
   return { loss: crossEntropyLoss(logits, labels), metrics: { accuracy: mean(cast(right, 'float32')) } };
 }
 

@@ -197,6 +197,25 @@ const rules: Readonly<Record<string, Rule>> = {
   erf: elementwise((x) => erf(x as number)),
   square: elementwise((x) => (x as number) ** 2),
   expm1: elementwise((x) => Math.expm1(x as number)),
+  log1p: elementwise((x) => Math.log1p(x as number)),
+  abs: elementwise((x) => Math.abs(x as number)),
+  sign: elementwise((x) => Math.sign(x as number)),
+  reciprocal: elementwise((x) => 1 / (x as number)),
+  rsqrt: elementwise((x) => 1 / Math.sqrt(x as number)),
+  sin: elementwise((x) => Math.sin(x as number)),
+  cos: elementwise((x) => Math.cos(x as number)),
+  floor: elementwise((x) => Math.floor(x as number)),
+  ceil: elementwise((x) => Math.ceil(x as number)),
+  // The even one of two neighbours: what a quotient of a half leaves.
+  round: elementwise((x) => {
+    const value = x as number;
+    return value % 1 === 0.5 || value % 1 === -0.5 ? 2 * Math.round(value / 2) : Math.round(value);
+  }),
+  pow: elementwise((a, b) => (a as number) ** (b as number)),
+  clip: (inputs, node) => {
+    const { min, max } = node.attributes as { min: number; max: number };
+    return elementwise((x) => Math.min(Math.max(x as number, min), max))(inputs, node);
+  },
   gelu: (inputs, node) => {
     const { approximate } = node.attributes as { approximate: string };
     return elementwise((x) => gelu(x as number, approximate))(inputs, node);
@@ -204,6 +223,12 @@ const rules: Readonly<Record<string, Rule>> = {
 
   // reduce.ts, softmax.ts
   max: reduction((elements) => Math.max(...elements)),
+  prod: reduction((elements) => elements.reduce((a, b) => a * b, 1)),
+  argMax: (inputs, node) => {
+    const { axis } = node.attributes as { axis: number };
+    const axes = { ...node, attributes: { axes: [axis] } };
+    return reduction((elements) => elements.indexOf(Math.max(...elements)))(inputs, axes);
+  },
   logSumExp: reduction(logSumExp),
   softmax: single<{ axis: number }>(([x], { axis }) => {
     const source = x as RefArray;
@@ -313,6 +338,7 @@ const rules: Readonly<Record<string, Rule>> = {
   lessEqual: elementwise((a, b) => ((a as number) <= (b as number) ? 1 : 0)),
   logicalAnd: elementwise((a, b) => (a && b ? 1 : 0)),
   logicalNot: elementwise((x) => (x ? 0 : 1)),
+  isFinite: elementwise((x) => Number(Number.isFinite(x as number))),
   where: elementwise((condition, a, b) => (condition ? a : b) as number),
   cast: (inputs, node) => {
     const { dtype } = node.attributes as { dtype: string };

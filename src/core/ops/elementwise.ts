@@ -1,5 +1,5 @@
-import { checkOneOf, checkOptions, wrongType } from '../errors.js';
-import { broadcastShapes } from '../shape.js';
+import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from '../errors.js';
+import { broadcastShapes, sameShape } from '../shape.js';
 import { checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
 import { applyElementwise, sumTo } from './broadcast.js';
 import { cast, equal, greater, operands, type TensorOrNumber, where } from './select.js';
@@ -75,12 +75,6 @@ const sigmoidOp = /* @__PURE__ */ unary('sigmoid', 'Sigmoid', (g, _, y) => mul(g
 const reluOp = /* @__PURE__ */ unary('relu', 'Relu', (g, _, y) => mul(g, cast(greater(y, 0), y.dtype)));
 const erfOp = /* @__PURE__ */ unary('erf', 'Erf', (g, x) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))));
 
-/** `-x` */
-export function neg(x: Tensor): Tensor {
-  checkTensor('neg', 'x', x);
-  if (x.dtype === 'bool') throw wrongType('neg', 'x', 'a numeric Tensor', x);
-  return applyElementwise(negOp, [x], null);
-}
 /** e to the power of x. */
 export const exp = (x: Tensor): Tensor => float(expOp, x);
 /** Natural logarithm. Guard an `x` that may be <= 0 with {@link where}: devices differ in what they return there. */
@@ -128,6 +122,193 @@ const expm1Op: UnaryOp = {
 
 /** `exp(x) - 1`, with full relative accuracy near 0. */
 export const expm1 = (x: Tensor): Tensor => float(expm1Op, x);
+
+const absOp: UnaryOp = {
+  name: 'abs',
+  infer: ([x]) => [x],
+  // WebGPU has no Abs of integers.
+  emit: (graph, [x], { inputs: [{ dtype }] }) => [
+    dtype === 'int32' ? graph.node('Max', [x, graph.node('Sub', [graph.scalar(0, dtype), x])]) : graph.node('Abs', [x]),
+  ],
+  vjp: ([g], { inputs: [x] }) => [mul(g, sign(x))],
+};
+
+const signOp: UnaryOp = {
+  name: 'sign',
+  infer: ([x]) => [x],
+  // ONNX's Sign runs on the CPU where the rest runs on WebGPU.
+  emit: (graph, [x], { inputs: [{ dtype }] }) => {
+    const [zero, one, minusOne] = [0, 1, -1].map((value) => graph.scalar(value, dtype)) as [string, string, string];
+    const below = graph.node('Where', [graph.node('Less', [x, zero]), minusOne, zero]);
+    return [graph.node('Where', [graph.node('Greater', [x, zero]), one, below])];
+  },
+  vjp: () => [undefined],
+};
+
+const numeric = (op: UnaryOp, x: Tensor): Tensor => {
+  if (checkTensor(op.name, 'x', x).dtype === 'bool') throw wrongType(op.name, 'x', 'a numeric Tensor', x);
+  return applyElementwise(op, [x], null);
+};
+
+/** `-x`, of a float or int32 Tensor. */
+export const neg = (x: Tensor): Tensor => numeric(negOp, x);
+/** `|x|`, of a float or int32 Tensor; the derivative at 0 is 0. */
+export const abs = (x: Tensor): Tensor => numeric(absOp, x);
+/** 1, 0 or -1, of a float or int32 Tensor; its derivative is 0. 0 for NaN. */
+export const sign = (x: Tensor): Tensor => numeric(signOp, x);
+
+const reciprocalOp = /* @__PURE__ */ unary('reciprocal', 'Reciprocal', (g, _, y) => neg(mul(g, square(y))));
+const sinOp = /* @__PURE__ */ unary('sin', 'Sin', (g, x) => mul(g, cos(x)));
+const cosOp = /* @__PURE__ */ unary('cos', 'Cos', (g, x) => neg(mul(g, sin(x))));
+
+/** `1 / x` */
+export const reciprocal = (x: Tensor): Tensor => float(reciprocalOp, x);
+/** Sine of x in radians. GPUs are accurate to about 1e-4 only. */
+export const sin = (x: Tensor): Tensor => float(sinOp, x);
+/** Cosine of x in radians. GPUs are accurate to about 1e-4 only. */
+export const cos = (x: Tensor): Tensor => float(cosOp, x);
+
+const rsqrtOp: UnaryOp = {
+  name: 'rsqrt',
+  infer: ([x]) => [x],
+  emit: (graph, inputs) => [graph.node('Reciprocal', [graph.node('Sqrt', inputs)])],
+  vjp: ([g], { outputs: [y] }) => [mul(mul(g, -0.5), mul(y, square(y)))],
+};
+
+/** `1 / sqrt(x)` */
+export const rsqrt = (x: Tensor): Tensor => float(rsqrtOp, x);
+
+const log1pOp: UnaryOp = {
+  name: 'log1p',
+  infer: ([x]) => [x],
+  // Near 0 as 2 atanh(z) with z = x / (2 + x): 2 z (1 + z^2/3 + z^4/5 + ...), where log(1 + x) has lost the digits of x.
+  emit: (graph, [x], { inputs: [{ dtype }] }) => {
+    const number = (value: number) => graph.scalar(value, dtype);
+    const z = graph.node('Div', [x, graph.node('Add', [x, number(2)])]);
+    const z2 = graph.node('Mul', [z, z]);
+    let series = number(1 / 15);
+    for (let n = 13; n >= 1; n -= 2) series = graph.node('Add', [graph.node('Mul', [series, z2]), number(1 / n)]);
+    const near = graph.node('Mul', [graph.node('Mul', [series, z]), number(2)]);
+    const far = graph.node('Log', [graph.node('Add', [x, number(1)])]);
+    return [graph.node('Where', [graph.node('Less', [graph.node('Abs', [x]), number(0.5)]), near, far])];
+  },
+  vjp: ([g], { inputs: [x] }) => [div(g, add(x, 1))],
+};
+
+/** `log(1 + x)`, with full relative accuracy near 0. Guard an `x` that may be <= -1 with {@link where}. */
+export const log1p = (x: Tensor): Tensor => float(log1pOp, x);
+
+/** A step function: no gradient. */
+const rounding = (name: string, type: string): UnaryOp => ({
+  name,
+  infer: ([x]) => [x],
+  emit: (graph, inputs) => [graph.node(type, inputs)],
+  vjp: () => [undefined],
+});
+
+const floorOp = /* @__PURE__ */ rounding('floor', 'Floor');
+const ceilOp = /* @__PURE__ */ rounding('ceil', 'Ceil');
+const roundOp: UnaryOp = {
+  name: 'round',
+  infer: ([x]) => [x],
+  // ONNX's Round runs on the CPU where the rest runs on WebGPU.
+  emit: (graph, [x], { inputs: [{ dtype }] }) => {
+    const number = (value: number) => graph.scalar(value, dtype);
+    const floor = graph.node('Floor', [x]);
+    const rest = graph.node('Sub', [x, floor]);
+    const half = graph.node('Mul', [floor, number(0.5)]);
+    const odd = graph.node('Greater', [graph.node('Sub', [half, graph.node('Floor', [half])]), number(0.25)]);
+    const next = graph.node('Add', [floor, number(1)]);
+    const even = graph.node('Where', [odd, next, floor]);
+    const nearest = graph.node('Where', [graph.node('Greater', [rest, number(0.5)]), next, floor]);
+    return [graph.node('Where', [graph.node('Equal', [rest, number(0.5)]), even, nearest])];
+  },
+  vjp: () => [undefined],
+};
+
+/** The largest integer <= x, as a float. Derivative 0. */
+export const floor = (x: Tensor): Tensor => float(floorOp, x);
+/** The smallest integer >= x, as a float. Derivative 0. */
+export const ceil = (x: Tensor): Tensor => float(ceilOp, x);
+/** The nearest integer, as a float; half-way cases go to the even one, as in PyTorch. Derivative 0. */
+export const round = (x: Tensor): Tensor => float(roundOp, x);
+
+const powOp: BinaryOp = {
+  name: 'pow',
+  infer: ([a, b]) => [{ shape: broadcastShapes(a.shape, b.shape) as number[], dtype: a.dtype }],
+  // WebGPU's Pow fails where both operands are repeated.
+  emit: (graph, inputs, { inputs: operands, outputs: [{ shape }] }) => {
+    const both = operands.every((x) => !sameShape(x.shape, shape));
+    const [a, b] = both ? inputs.map((x) => graph.node('Expand', [x, graph.ints(shape)])) : inputs;
+    return [graph.node('Pow', [a as string, b as string])];
+  },
+  vjp: ([g], { inputs: [a, b], outputs: [y] }) => {
+    // Where b is 0 the derivative by a is 0, and where a is 0 that by b; neither may become 0 times infinity.
+    const da = mul(b, pow(where(equal(b, 0), 1, a), sub(b, 1)));
+    const positive = greater(a, 0);
+    const db = where(positive, mul(y, log(where(positive, a, 1))), 0);
+    return [sumTo(mul(g, da), a.shape), sumTo(mul(g, db), b.shape)];
+  },
+};
+
+/**
+ * `a` to the power of `b`, with broadcasting, both float. The gradient with respect to `b` is 0 where `a <= 0`. Numbers 1, 2, 3, -1, 0.5 and
+ * -0.5 as `b` are written as products, reciprocals and roots, which are much faster. A negative `a` needs an integer `b`.
+ */
+export function pow(a: TensorOrNumber, b: TensorOrNumber): Tensor {
+  if (typeof a !== 'number' && typeof b === 'number') {
+    const x = checkFloat('pow', 'a', a);
+    const short: Record<number, () => Tensor> = {
+      1: () => x,
+      2: () => square(x),
+      3: () => mul(square(x), x),
+      [-1]: () => reciprocal(x),
+      0.5: () => sqrt(x),
+      [-0.5]: () => rsqrt(x),
+    };
+    const written = short[b];
+    if (written) return written();
+  }
+  const inputs = operands('pow', a, b);
+  checkFloat('pow', typeof a === 'number' ? 'b' : 'a', inputs[0]);
+  return applyElementwise(powOp, inputs, null);
+}
+
+export interface ClipOptions {
+  /** Default: no lower bound. */
+  min?: number;
+  /** Default: no upper bound. */
+  max?: number;
+}
+
+const clipOp: UnaryOp<{ min: number; max: number }> = {
+  name: 'clip',
+  infer: ([x]) => [x],
+  emit: (graph, [x], { inputs: [{ dtype }], attributes: { min, max } }) => {
+    const above = min === -Infinity ? x : graph.node('Max', [x, graph.scalar(min, dtype)]);
+    return [max === Infinity ? above : graph.node('Min', [above, graph.scalar(max, dtype)])];
+  },
+  vjp: ([g], { inputs: [x], outputs: [y] }) => [mul(g, cast(equal(x, y), x.dtype))],
+};
+
+/**
+ * `x` limited to `[min, max]`. The gradient passes where x lies in it, bounds included, as in PyTorch.
+ *
+ * @param x float or int32
+ * @throws if no bound is given, or min > max
+ */
+export function clip(x: Tensor, options: ClipOptions): Tensor {
+  checkTensor('clip', 'x', x);
+  checkOptions('clip', options, ['min', 'max']);
+  const { min = -Infinity, max = Infinity } = options;
+  if (x.dtype === 'bool') throw wrongType('clip', 'x', 'a numeric Tensor', x);
+  if (min === -Infinity && max === Infinity) throw outOfRange('clip', 'options', 'min or max', options);
+  for (const [name, bound] of Object.entries(options)) {
+    checkNumber('clip', name, bound, x.dtype === 'int32' ? 'an integer' : 'a number', (b) => x.dtype !== 'int32' || Number.isInteger(b));
+  }
+  if (min > max) throw outOfRange('clip', 'min', `at most max, which is ${max}`, min);
+  return applyElementwise(clipOp, [x], { min, max });
+}
 
 export interface GeluOptions {
   /** `'none'` (default): with the error function; `'tanh'`: the faster approximation of GPT-2 and BERT. */

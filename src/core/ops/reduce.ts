@@ -1,9 +1,10 @@
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
-import { normalizeAxes, sizeOf } from '../shape.js';
+import { normalizeAxes, normalizeAxis, sizeOf } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
 import { droppedShape, emitSum, keptShape, type ReduceOptions, reshape, sum } from './broadcast.js';
-import { div, exp, mul, square, sub } from './elementwise.js';
-import { cast, equal } from './select.js';
+import { full } from './constant.js';
+import { div, exp, mul, neg, sqrt, square, sub } from './elementwise.js';
+import { cast, equal, greater, where } from './select.js';
 
 const reduceOptions = ['axis', 'keepDims'];
 
@@ -52,6 +53,121 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
   if (countOf(x, axes) === 0) throw outOfRange('max', 'x', 'at least one element to reduce', x);
   const kept = axes.length === 0 ? x : apply(maxOp, [x], { axes })[0];
   return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+}
+
+/**
+ * Smallest element over `axis`. Elements that tie share the gradient equally.
+ *
+ * @param x float or int32
+ * @throws if a reduced axis has no elements
+ */
+export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensor('min', 'x', x);
+  checkOptions('min', options, reduceOptions);
+  if (x.dtype === 'bool') throw wrongType('min', 'x', 'a numeric Tensor', x);
+  const axes = normalizeAxes('min', options.axis, x.rank);
+  if (countOf(x, axes) === 0) throw outOfRange('min', 'x', 'at least one element to reduce', x);
+  return neg(max(neg(x), options));
+}
+
+const prodOp: Op<[Tensor], { axes: readonly number[] }> = {
+  name: 'prod',
+  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  emit: (graph, [x], { attributes }) => [graph.node('ReduceProd', [x, graph.ints(attributes.axes)], { keepdims: 1 })],
+  vjp: ([g], { inputs: [x], attributes: { axes } }) => {
+    // The product of the others: of all over x, but for zeros, of which the only one has the product of the rest.
+    const zero = equal(x, 0);
+    const zeros = sum(cast(zero, x.dtype), { axis: axes, keepDims: true });
+    const safe = where(zero, 1, x);
+    const rest = prod(safe, { axis: axes, keepDims: true });
+    const others = where(zero, where(equal(zeros, 1), rest, 0), where(equal(zeros, 0), div(rest, safe), 0));
+    return [mul(g, others)];
+  },
+};
+
+/**
+ * Product of the elements over `axis`. The product of no elements is 1. Its gradient is right at zeros; its second derivative is 0 there.
+ *
+ * @param x float
+ */
+export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkFloat('prod', 'x', x);
+  checkOptions('prod', options, reduceOptions);
+  const axes = normalizeAxes('prod', options.axis, x.rank);
+  if (countOf(x, axes) === 0) {
+    const kept = full(keptShape(x.shape, axes), 1, x.dtype);
+    return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+  }
+  const kept = axes.length === 0 ? x : apply(prodOp, [x], { axes })[0];
+  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+}
+
+/**
+ * Euclidean (L2) norm over `axis`: `sqrt(sum(x^2))`. Its gradient at 0 is 0.
+ *
+ * @param x float
+ */
+export function norm(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkFloat('norm', 'x', x);
+  checkOptions('norm', options, reduceOptions);
+  const total = sum(square(cast(x, 'float32')), options);
+  const some = greater(total, 0);
+  return cast(where(some, sqrt(where(some, total, 1)), 0), x.dtype);
+}
+
+export interface ArgReduceOptions {
+  /** Default -1. */
+  axis?: number;
+  /** Keep the axis with size 1. Default false. */
+  keepDims?: boolean;
+}
+
+const argMaxOp: Op<[Tensor], { axis: number }> = {
+  name: 'argMax',
+  infer: ([x], { axis }) => [{ shape: keptShape(x.shape, [axis]), dtype: 'int32' }],
+  emit: (graph, [x], { inputs: [{ shape }], attributes: { axis } }) => {
+    if (graph.device !== 'webgpu') return [graph.node('Cast', [graph.node('ArgMax', [x], { axis, keepdims: 1 })], { to: 6 })];
+    // There the int64 result of ArgMax cannot be converted: the smallest number of a place that holds the maximum.
+    const size = shape[axis] as number;
+    const largest = graph.node('ReduceMax', [x, graph.ints([axis])], { keepdims: 1 });
+    const places = graph.initializer(
+      Float32Array.from({ length: size }, (_, i) => i),
+      shape.map((_, i) => (i === axis ? size : 1)),
+      'float32',
+    );
+    const hits = graph.node('Where', [graph.node('Equal', [x, largest]), places, graph.scalar(size, 'float32')]);
+    return [graph.node('Cast', [graph.node('ReduceMin', [hits, graph.ints([axis])], { keepdims: 1 })], { to: 6 })];
+  },
+};
+
+/**
+ * Index of the largest element along an axis, as int32; the first where several tie. No gradient.
+ *
+ * @param x float, rank >= 1
+ * @throws if the axis has no elements
+ * @example
+ * ```ts
+ * import { argMax, cast, equal, mean, type Tensor } from 'tracegrad';
+ *
+ * const accuracy = (logits: Tensor, labels: Tensor) => mean(cast(equal(argMax(logits), labels), 'float32'));
+ * ```
+ */
+export function argMax(x: Tensor, options: ArgReduceOptions = {}): Tensor {
+  return arg('argMax', x, options);
+}
+
+/** Index of the smallest element along an axis, as int32; the first where several tie. No gradient. See {@link argMax}. */
+export function argMin(x: Tensor, options: ArgReduceOptions = {}): Tensor {
+  return arg('argMin', x, options);
+}
+
+function arg(fn: 'argMax' | 'argMin', x: Tensor, options: ArgReduceOptions): Tensor {
+  checkFloat(fn, 'x', x);
+  checkOptions(fn, options, ['axis', 'keepDims']);
+  const axis = normalizeAxis(fn, options.axis ?? -1, x.rank);
+  if (x.shape[axis] === 0) throw outOfRange(fn, 'x', `at least one element along axis ${axis}`, x);
+  const kept = apply(argMaxOp, [fn === 'argMin' ? neg(x) : x], { axis })[0];
+  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, [axis]));
 }
 
 export interface VarianceOptions extends ReduceOptions {

@@ -1,7 +1,7 @@
 import { type DType, isDType, isFloat } from '../dtype.js';
 import { outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes } from '../shape.js';
-import { checkTensor, type Op, type Tensor } from '../tensor.js';
+import { checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
 import { applyElementwise, sumTo } from './broadcast.js';
 import { toTensor } from './constant.js';
 
@@ -79,6 +79,34 @@ export const logicalNot = (x: Tensor): Tensor => applyElementwise(notOp, [checkB
 export function logicalAnd(a: Tensor, b: Tensor): Tensor {
   checkBool('logicalAnd', 'a', a);
   return applyElementwise(andOp, operands('logicalAnd', a, b), null);
+}
+
+/** Elementwise disjunction of two bool Tensors, with broadcasting. (ONNX's Or runs on the CPU where the rest runs on WebGPU.) */
+export function logicalOr(a: Tensor, b: Tensor): Tensor {
+  checkBool('logicalOr', 'a', a);
+  checkBool('logicalOr', 'b', b);
+  return logicalNot(logicalAnd(logicalNot(a), logicalNot(b)));
+}
+
+/** Where exactly one of two bool Tensors holds, with broadcasting. */
+export function logicalXor(a: Tensor, b: Tensor): Tensor {
+  checkBool('logicalXor', 'a', a);
+  checkBool('logicalXor', 'b', b);
+  return logicalAnd(logicalOr(a, b), logicalNot(logicalAnd(a, b)));
+}
+
+const isFiniteOp: Op<[Tensor], null> = {
+  name: 'isFinite',
+  infer: ([x]) => [{ shape: x.shape, dtype: 'bool' }],
+  emit: (graph, [x], { inputs: [{ dtype }] }) => [
+    graph.node('LessOrEqual', [graph.node('Abs', [x]), graph.scalar(dtype === 'float16' ? 65504 : 3.4028234663852886e38, dtype)]),
+  ],
+};
+
+/** Where a float Tensor is neither NaN nor infinite. */
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the field's name for it
+export function isFinite(x: Tensor): Tensor {
+  return applyElementwise(isFiniteOp, [checkFloat('isFinite', 'x', x)], null);
 }
 
 const whereOp: Op<[Tensor, Tensor, Tensor], null> = {

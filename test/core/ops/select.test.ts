@@ -1,5 +1,19 @@
 import * as select from '../../../src/core/ops/select.js';
-import { cast, equal, greater, greaterEqual, less, lessEqual, logicalAnd, logicalNot, notEqual, where } from '../../../src/index.js';
+import {
+  cast,
+  equal,
+  greater,
+  greaterEqual,
+  isFinite,
+  less,
+  lessEqual,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  logicalXor,
+  notEqual,
+  where,
+} from '../../../src/index.js';
 import { distinct, given, integers, mask, normal } from '../../support/draw.js';
 import { type OpCase, op, testOps } from '../../support/test-ops.js';
 
@@ -16,6 +30,9 @@ const cases = [
   ]),
   op('logicalNot', [mask([2, 3]), mask([]), mask([0])], (...x) => x.map(logicalNot)),
   op('logicalAnd', [mask([4, 1]), mask([5])], logicalAnd),
+  op('logicalOr', [mask([4, 1]), mask([5])], logicalOr),
+  op('logicalXor', [mask([4, 1]), mask([5])], logicalXor),
+  op('isFinite', [given([5], [0, -3e38, Infinity, -Infinity, NaN])], isFinite, { order: 0 }),
   op('logicalAnd of scalars and of nothing', [mask([]), mask([0, 2])], (a, b) => [logicalAnd(a, a), logicalAnd(a, b)]),
   op('where', [mask([2, 3]), normal([2, 3]), normal([2, 3])], where),
   op('where with a repeated condition', [mask([3]), normal([2, 3]), normal([2, 1])], where),
@@ -45,6 +62,9 @@ const large = [
   op('equal of integers', [integers(shape, 0, 9), integers([331], 0, 9)], equal),
   op('logicalNot', [mask(shape)], logicalNot),
   op('logicalAnd', [mask(shape), mask([331])], logicalAnd),
+  op('logicalOr', [mask(shape), mask([331])], logicalOr),
+  op('logicalXor', [mask(shape), mask([331])], logicalXor),
+  op('isFinite', [normal(shape)], isFinite),
   op('where', [mask(shape), normal(shape), normal([331])], where),
   op('where of integers', [mask(shape), integers(shape, -9, 9)], (c, x) => where(c, x, -1)),
   op('cast of floats', [distinct(shape)], (x) => [cast(x, 'int32'), cast(x, 'bool')]),
