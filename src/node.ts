@@ -18,7 +18,7 @@ export interface BackendOptions {
 
 /**
  * A thread that waits for work spins this long before it sleeps, and stops when the run ends: waking it for every
- * operation costs a sixth of a small step, spinning without end doubles the processor time of everything.
+ * operation slows small steps down, spinning without end takes processor time from everything else.
  */
 const SPINNING = { allow_spinning: '1', spin_duration_us: '50' };
 

@@ -1,6 +1,6 @@
 import { isFloat } from './dtype.js';
 import { wrongType } from './errors.js';
-import { stopGradientOp } from './grad.js';
+import { alias, stopGradientOp } from './grad.js';
 import { topologicalOrder } from './graph.js';
 import { inputOp } from './leaf.js';
 import { sameShape } from './shape.js';
@@ -73,19 +73,26 @@ export function customVjp<I extends readonly Tensor[]>(name: string, rule: Custo
     inputs.forEach((x, i) => {
       checkTensor(`customVjp '${name}'`, `input ${i}`, x);
     });
-    const { outputs, residuals = [] } = rule.forward(...inputs);
+    // Stand-ins, so that an input that the body captures instead of taking it is told from one that it was given.
+    const own = inputs.map(alias) as unknown as I;
+    const { outputs, residuals = [] } = rule.forward(...own);
     if (!Array.isArray(outputs) || ![...outputs, ...residuals].every(isTensor)) {
       throw wrongType(`customVjp '${name}'`, 'forward', '{ outputs, residuals? } with lists of Tensors', outputs);
     }
-    const declared = new Set<Tensor>(inputs);
-    for (const node of topologicalOrder(outputs, (x) => declared.has(x) || x.node.op === stopGradientOp)) {
-      if (node.op === inputOp && node.outputs.some((leaf) => isFloat(leaf.dtype))) {
-        throw new Error(
-          `customVjp '${name}': the forward body uses '${(node.attributes as { name: string }).name}', which is not among its inputs, so its gradient would silently be zero; pass it as an input, or through stopGradient()`,
-        );
-      }
-    }
+    checkCaptured(name, 'forward', outputs, own);
     const attributes = { name, inputs: inputs.length, outputs: outputs.length, backward: rule.backward as never };
     return apply(customOp, [...inputs, ...outputs, ...residuals], attributes);
   };
+}
+
+/** Throws if `outputs` depend on a traced float value otherwise than through `declared` or stopGradient(). */
+function checkCaptured(name: string, part: string, outputs: readonly Tensor[], declared: readonly Tensor[]): void {
+  const known = new Set(declared);
+  for (const { op, attributes, outputs: leaves } of topologicalOrder(outputs, (x) => known.has(x) || x.node.op === stopGradientOp)) {
+    if (op === inputOp && leaves.some((leaf) => isFloat(leaf.dtype))) {
+      throw new Error(
+        `customVjp '${name}': the ${part} body uses '${(attributes as { name: string }).name}', which is not among its inputs, so its gradient would silently be zero; pass it as an input, or through stopGradient()`,
+      );
+    }
+  }
 }

@@ -50,3 +50,10 @@ export function checkOneOf<T>(fn: string, argument: string, value: unknown, allo
 /** Throws unless `value` is a positive integer. */
 export const checkSize = (fn: string, argument: string, value: unknown): void =>
   checkNumber(fn, argument, value, 'a positive integer', (n) => Number.isInteger(n) && n > 0);
+
+/** Throws unless `params` is an object, and one with no other keys than `allowed`. */
+export function checkParams(fn: string, params: unknown, allowed: readonly string[]): void {
+  if (typeof params !== 'object' || params === null) throw wrongType(fn, 'params', `{ ${allowed.join(', ')} }`, params);
+  const unknown = Object.keys(params).find((key) => !allowed.includes(key));
+  if (unknown !== undefined) throw new TypeError(`${fn}: params: unknown parameter '${unknown}'; expected { ${allowed.join(', ')} }`);
+}

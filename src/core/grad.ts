@@ -12,7 +12,19 @@ export const stopGradientOp: Op<[Tensor], null> = {
   infer: ([x]) => [x],
   emit: (_graph, inputs) => inputs,
   vjp: () => [undefined],
+  rewrite: ({ inputs }) => inputs,
 };
+
+const identityOp: Op<[Tensor], null> = {
+  name: 'identity',
+  infer: ([x]) => [x],
+  emit: (_graph, inputs) => inputs,
+  vjp: ([g]) => [g],
+  rewrite: ({ inputs }) => inputs,
+};
+
+/** The same value as a Tensor of its own, to tell a use of it from other uses of `x`. */
+export const alias = (x: Tensor): Tensor => apply(identityOp, [x], null)[0];
 
 /** `x` as a constant for differentiation: the same value, no gradient. */
 export const stopGradient = (x: Tensor): Tensor => apply(stopGradientOp, [checkTensor('stopGradient', 'x', x)], null)[0];
@@ -67,7 +79,7 @@ export const scalarLoss = (fn: string, loss: unknown): Tensor => {
  * differentiated again.
  *
  * @param loss float scalar
- * @param wrt float Tensors; each counts as independent of the others
+ * @param wrt float Tensors that the loss was computed from; each counts as independent of the others
  * @returns one Tensor per entry of `wrt`, zeros where the loss does not depend on it
  * @example
  * ```ts
@@ -148,14 +160,16 @@ function differentiated(name: string, fn: (...args: unknown[]) => unknown, optio
   const { argnum = 0, hasAux = false } = options;
   checkNumber(name, 'argnum', argnum, 'an integer >= 0', (n) => Number.isInteger(n) && n >= 0);
   return (...args: unknown[]): [result: unknown, gradient: unknown] => {
-    const wrt = tensorsOf(name, `argument ${argnum}`, args[argnum]);
-    for (const [path, tensor] of wrt) checkDifferentiable(name, path || `argument ${argnum}`, tensor);
-    const result = fn(...args);
+    const given = tensorsOf(name, `argument ${argnum}`, args[argnum]);
+    for (const [path, tensor] of given) checkDifferentiable(name, path || `argument ${argnum}`, tensor);
+    // What is captured, or passed as another argument too, is a constant there.
+    const own = [...given.values()].map(alias);
+    const result = fn(...args.map((arg, i) => (i === argnum ? fill(arg, own) : arg)));
     if (hasAux && !(Array.isArray(result) && result.length === 2)) {
       throw wrongType(name, 'fn', 'the pair [loss, auxiliary] as its result', result);
     }
     const loss = scalarLoss(name, hasAux ? (result as [unknown])[0] : result);
-    return [result, fill(args[argnum], gradients(loss, [...wrt.values()]))];
+    return [result, fill(args[argnum], gradients(loss, own))];
   };
 }
 
@@ -194,7 +208,8 @@ export function vjp<A extends unknown[], R>(fn: (...args: A) => R, ...primals: A
   if (typeof fn !== 'function') throw wrongType('vjp', 'fn', 'a function', fn);
   const inputs = tensorsOf('vjp', 'the arguments', primals);
   for (const [path, tensor] of inputs) checkDifferentiable('vjp', `argument ${path}`, tensor);
-  const result = fn(...primals);
+  const wrt = [...inputs.values()].map(alias);
+  const result = fn(...fill(primals, wrt));
   const outputs = tensorsOf('vjp', 'the result of fn', result);
   const pullback = (cotangents: R): A => {
     const given = tensorsOf('vjp', 'the cotangents', cotangents);
@@ -205,7 +220,6 @@ export function vjp<A extends unknown[], R>(fn: (...args: A) => R, ...primals: A
       }
       return g;
     });
-    const wrt = [...inputs.values()];
     const back = pullBack([...outputs.values()], aligned, wrt);
     return fill(
       primals,

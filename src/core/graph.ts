@@ -52,7 +52,14 @@ export function rebuild(
   return outputs.map(current);
 }
 
-/** Merges nodes with the same op, inputs and attributes. Leaves are what they are and never merge. */
+/** Replaces nodes by what their ops know to be simpler. */
+export const simplify = (outputs: readonly Tensor[]): Tensor[] =>
+  rebuild(outputs, ({ op, attributes }, inputs) => op.rewrite?.({ op, inputs, attributes }));
+
+/**
+ * Merges nodes with the same op, inputs and attributes. Leaves are what they are and never merge; nor do constants, as one that
+ * depends on a size may equal another by chance.
+ */
 export function merge(outputs: readonly Tensor[]): Tensor[] {
   const ids = new Map<unknown, number>();
   const id = (value: unknown): number => {
@@ -62,7 +69,7 @@ export function merge(outputs: readonly Tensor[]): Tensor[] {
   };
   const seen = new Map<string, readonly Tensor[]>();
   return rebuild(outputs, (node, inputs) => {
-    if (node.op.leaf) return undefined;
+    if (inputs.length === 0) return undefined;
     // Functions and typed arrays among attributes are compared by identity; -0 is not 0.
     const attributes = JSON.stringify(node.attributes, (_, value) => {
       if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);

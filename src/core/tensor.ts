@@ -70,6 +70,11 @@ export interface Op<I extends readonly Tensor[] = readonly Tensor[], A = unknown
     cotangents: O extends readonly [Tensor] ? readonly [Tensor] : Each<O, Tensor | undefined>,
     node: Node<I, A, O>,
   ): Each<I, Tensor | undefined>;
+  /**
+   * A simpler graph for this node, built before a graph is written and after everything was differentiated: a Tensor that the
+   * program holds must stay part of it until then.
+   */
+  rewrite?(node: Omit<Node<I, A, O>, 'outputs'>): O | undefined;
   /** Multiply-adds times two, where they dominate; for choosing the number of threads. */
   flops?(node: Node<I, A, O>): number;
 }

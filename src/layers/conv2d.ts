@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkOptions, checkSize } from '../core/errors.js';
+import { checkOptions, checkParams, checkSize } from '../core/errors.js';
 import { conv2d as convolve, type Pair, pairOf, type Window2d } from '../core/ops/conv.js';
 import type { Rng } from '../core/rng.js';
 import type { Tensor } from '../core/tensor.js';
@@ -29,6 +29,7 @@ export interface Conv2dParams {
  * ```
  */
 export function conv2d(x: Tensor, params: Conv2dParams, options: Window2d = {}): Tensor {
+  checkParams('conv2d', params, ['weight', 'bias']);
   const { weight, bias } = params;
   return convolve(x, weight, bias ? { ...options, bias } : options);
 }

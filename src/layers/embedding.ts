@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkSize, outOfRange } from '../core/errors.js';
+import { checkParams, checkSize, outOfRange } from '../core/errors.js';
 import { expectRange, gather } from '../core/ops/indexing.js';
 import type { Rng } from '../core/rng.js';
 import { checkFloat, type Tensor } from '../core/tensor.js';
@@ -25,6 +25,7 @@ export interface EmbeddingParams {
  * ```
  */
 export function embedding(indices: Tensor, params: EmbeddingParams): Tensor {
+  checkParams('embedding', params, ['weight']);
   const weight = checkFloat('embedding', 'weight', params.weight);
   if (weight.rank !== 2) throw outOfRange('embedding', 'weight', 'a Tensor [vocabulary, features]', weight);
   return gather(weight, expectRange(indices, { fn: 'embedding', argument: 'indices', min: 0, max: (weight.shape[0] as number) - 1 }));

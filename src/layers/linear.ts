@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkOptions, checkSize, outOfRange } from '../core/errors.js';
+import { checkOptions, checkParams, checkSize, outOfRange } from '../core/errors.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { add } from '../core/ops/elementwise.js';
 import { matmul } from '../core/ops/linalg.js';
@@ -33,6 +33,7 @@ export interface LinearParams {
  */
 export function linear(x: Tensor, params: LinearParams): Tensor {
   checkFloat('linear', 'x', x);
+  checkParams('linear', params, ['weight', 'bias']);
   const weight = checkFloat('linear', 'weight', params.weight);
   const [out, features] = weight.shape;
   if (weight.rank !== 2 || out === undefined || x.rank === 0 || x.shape.at(-1) !== features) {

@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkOptions, checkSize, outOfRange, wrongType } from '../core/errors.js';
+import { checkOptions, checkParams, checkSize, outOfRange, wrongType } from '../core/errors.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { arange } from '../core/ops/constant.js';
 import { mul } from '../core/ops/elementwise.js';
@@ -49,6 +49,7 @@ export function selfAttention(x: Tensor, params: SelfAttentionParams, options: S
   const fn = 'selfAttention';
   checkFloat(fn, 'x', x);
   checkOptions(fn, options, ['heads', 'causal', 'mask']);
+  checkParams(fn, params, ['qkv', 'out']);
   const { heads, causal = false, mask } = options;
   checkSize(fn, 'heads', heads);
   if (typeof causal !== 'boolean') throw wrongType(fn, 'causal', 'true or false', causal);

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, outOfRange, wrongType } from '../core/errors.js';
+import { checkNumber, checkOptions, outOfRange, show, wrongType } from '../core/errors.js';
 import { stopGradient } from '../core/grad.js';
 import { reshape, sum } from '../core/ops/broadcast.js';
 import { constant } from '../core/ops/constant.js';
@@ -29,7 +29,7 @@ export interface CrossEntropyLossOptions {
  * that are not ignored, as in PyTorch. With probability targets t it is `sum_c w_c ((1 - e) t_c + e / C) l_c`, and the mean divides
  * by the number of elements.
  *
- * An ignored class index still takes part in the softmax of the other elements. If everything is ignored, or the weights
+ * An ignored class index still takes part in the softmax of the other elements, and an ignored element must still have finite logits. If everything is ignored, or the weights
  * add up to 0, value and gradient are 0 (PyTorch: NaN). float16 is computed in float32.
  *
  * Source: `torch.nn.functional.cross_entropy`.
@@ -65,6 +65,9 @@ export function crossEntropyLoss(logits: Tensor, target: Tensor, options: CrossE
   const weighted = (values: Tensor) => (perClass ? mul(values, perClass) : values);
 
   if (target.dtype === 'float32' || target.dtype === 'float16') {
+    if (sameShape(target.shape, [n, ...rest])) {
+      throw new TypeError(`${fn}: target: labels must be int32 (array(labels, { dtype: 'int32' })), received ${show(target)}`);
+    }
     if (!sameShape(target.shape, logits.shape)) {
       throw outOfRange(fn, 'target', `probabilities of shape [${logits.shape.join(', ')}]`, target);
     }

@@ -1,5 +1,5 @@
 import { filled, type NDArray } from '../core/array.js';
-import { checkNumber, checkOptions, outOfRange, wrongType } from '../core/errors.js';
+import { checkNumber, checkOptions, checkParams, outOfRange } from '../core/errors.js';
 import { broadcastTo, emitSum, sumTo } from '../core/ops/broadcast.js';
 import { zerosLike } from '../core/ops/constant.js';
 import { add, mul, sub } from '../core/ops/elementwise.js';
@@ -110,7 +110,7 @@ export interface LayerNormResult {
 export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {}, options: LayerNormOptions = {}): LayerNormResult {
   const fn = 'layerNorm';
   checkFloat(fn, 'x', x);
-  if (typeof params !== 'object' || params === null) throw wrongType(fn, 'params', '{ weight?, bias? }', params);
+  checkParams(fn, params, ['weight', 'bias']);
   checkOptions(fn, options, ['axis', 'eps']);
   const { eps = 1e-5 } = options;
   const axis = normalizeAxis(fn, options.axis ?? -1, x.rank);

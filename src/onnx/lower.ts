@@ -1,5 +1,5 @@
 import { allocate, byteSize, type DType, toFloat16Bits } from '../core/dtype.js';
-import { merge, topologicalOrder } from '../core/graph.js';
+import { merge, simplify, topologicalOrder } from '../core/graph.js';
 import { type HostCompute, hostInputOp } from '../core/leaf.js';
 import { type Shape, sizeOf } from '../core/shape.js';
 import type { Attribute, Emitter, RangeCheck, Spec, Tensor } from '../core/tensor.js';
@@ -23,7 +23,7 @@ export interface Lowered {
 }
 
 /** Ops that hand on values unchanged, so that a check of the result is a check of the source. */
-const transparent = new Set(['reshape', 'transpose', 'broadcastTo', 'expectRange', 'stopGradient']);
+const transparent = new Set(['reshape', 'transpose', 'broadcastTo', 'expectRange', 'stopGradient', 'identity']);
 
 /**
  * Writes a traced program as an ONNX graph. Equal subexpressions are merged; what the outputs do not need is left out.
@@ -37,7 +37,7 @@ export function lower(
   inputs: readonly { name: string; tensor: Tensor }[],
   device: string,
 ): Lowered {
-  const results = merge(outputs.map(({ tensor }) => tensor));
+  const results = merge(simplify(outputs.map(({ tensor }) => tensor)));
   const names = new Map<Tensor, string>();
   const nodes: OnnxNode[] = [];
   const initializers = new Map<string, Initializer>();

@@ -9,7 +9,7 @@ export interface SgdOptions {
   learningRate: LearningRate;
   /** In [0, 1). Default 0: no momentum and no state. */
   momentum?: number;
-  /** Share of the gradient held back from the momentum, except in the first step. Default 0. */
+  /** Share of the gradient held back from the momentum, from 0 (default) to 1; nothing is in the first step. */
   dampening?: number;
   /** Default false. */
   nesterov?: boolean;

@@ -1,14 +1,14 @@
-import { checkOptions, wrongType } from '../core/errors.js';
+import { checkNumber, checkOptions, wrongType } from '../core/errors.js';
 import { zeros } from '../core/ops/constant.js';
 import { add, mul } from '../core/ops/elementwise.js';
 import { equal, where } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
-import { checkDecayRate, checkNonNegative, mapNamed, slot, stateOf, type Transform, transform, wide } from './transform.js';
+import { checkDecayRate, mapNamed, slot, stateOf, type Transform, transform, wide } from './transform.js';
 
 export interface TraceOptions {
   /** Weight of the old momentum, in [0, 1). */
   decay: number;
-  /** Share of the new update that is held back, except in the first step. Default 0. */
+  /** Share of the new update that is held back, from 0 (default) to 1; nothing is in the first step. */
   dampening?: number;
   /** Nesterov's momentum; needs dampening 0. Default false. */
   nesterov?: boolean;
@@ -29,7 +29,7 @@ export function trace(options: TraceOptions): Transform {
 export function traceLink(fn: string, options: TraceOptions, decayName = 'momentum'): Transform {
   const { decay, dampening = 0, nesterov = false } = options;
   checkDecayRate(fn, decayName, decay);
-  checkNonNegative(fn, 'dampening', dampening);
+  checkNumber(fn, 'dampening', dampening, 'a number from 0 to 1', (d) => d >= 0 && d <= 1);
   if (typeof nesterov !== 'boolean') throw wrongType(fn, 'nesterov', 'true or false', nesterov);
   if (nesterov && (decay === 0 || dampening !== 0)) {
     throw new RangeError(

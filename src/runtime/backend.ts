@@ -62,7 +62,7 @@ export class OrtBackend implements Backend {
       executionMode: 'sequential',
       // 'all' would add the blocked layout of images, which pays with constant weights only and costs reordering without.
       graphOptimizationLevel: 'extended',
-      logSeverityLevel: 3,
+      logSeverityLevel: 4, // what fails is thrown
       ...(this.device === 'cpu' ? { intraOpNumThreads: threads } : {}),
       ...(this.device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(kept.map((name) => [name, 'gpu-buffer'])) } : {}),
       ...this.settings.sessionOptions,

@@ -2,6 +2,7 @@ import type { NDArray } from '../core/array.js';
 import { allocate, type DType, type TypedArray, toFloat16Bits } from '../core/dtype.js';
 import { outOfRange, wrongType } from '../core/errors.js';
 import { type HostContext, inputLeaf } from '../core/leaf.js';
+import { checkRange } from '../core/ops/indexing.js';
 import { createRng, foldIn, keyFromSeed, type Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
@@ -128,7 +129,10 @@ export class Program<S, M> {
   async run(leaves: readonly Leaf[], values: readonly Value[], step: number, source: S): Promise<{ outputs: Value[]; meta: M }> {
     const { backend, seed } = this;
     const plan = this.#plan(leaves, source);
-    for (const { index, check } of plan.checks) checkRange(check, values[index] as Value);
+    for (const { index, check } of plan.checks) {
+      const { tensor } = values[index] as Value;
+      if (tensor.location === 'cpu') checkRange(check, tensor.data as Int32Array);
+    }
     // ONNX Runtime has no graphs without outputs; an optimizer without state asks for one.
     if (plan.outputs.length === 0) return { outputs: [], meta: plan.meta };
     const { family } = plan;
@@ -286,18 +290,6 @@ function axisSizes(fn: string, leaves: readonly Leaf[]): Map<string, number> {
     });
   }
   return new Map([...sizes].map(([name, { size }]) => [name, size]));
-}
-
-function checkRange({ fn, argument, min, max, except }: RangeCheck, value: Value): void {
-  if (value.tensor.location !== 'cpu') return;
-  const data = value.tensor.data as Int32Array;
-  for (let i = 0; i < data.length; i++) {
-    const item = data[i] as number;
-    if ((item < min || item > max) && item !== except) {
-      const allowed = except === undefined ? '' : ` or ${except}`;
-      throw new RangeError(`${fn}: ${argument}: expected integers from ${min} to ${max}${allowed}, received ${item} at index ${i}`);
-    }
-  }
 }
 
 function hostData(value: number | ArrayLike<number>, dtype: DType, size: number): TypedArray {

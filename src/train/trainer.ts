@@ -61,7 +61,7 @@ export interface Trainer<P, B, X, Y, M extends string = string> extends AsyncDis
   params(): Promise<Arrays<P>>;
   /** A copy of the optimizer's state: `<slot>.<parameter>`. */
   optimizerState(): Promise<Record<string, NDArray>>;
-  /** Releases sessions and device memory. */
+  /** Releases sessions and device memory. Steps that wait for their turn are refused. */
   close(): Promise<void>;
 }
 
@@ -69,8 +69,11 @@ const fn = 'createTrainer';
 const trainerOptions = ['loss', 'params', 'optimizer', 'predict', 'axes', 'seed'];
 
 /** Loss and metrics in one vector: every output that is read back costs. */
-function pack(result: LossResult): { loss: Tensor; packed: Tensor; names: string[] } {
-  const { loss, metrics = {}, ...rest } = isTensor(result) ? { loss: result } : (result ?? {});
+function pack(method: string, result: LossResult): { loss: Tensor; packed: Tensor; names: string[] } {
+  const fn = `trainer.${method}`;
+  const isRecord = typeof result === 'object' && result !== null && 'loss' in result;
+  if (!isTensor(result) && !isRecord) throw wrongType(fn, 'the loss function', 'a Tensor or { loss, metrics? } as its result', result);
+  const { loss, metrics = {}, ...rest } = isTensor(result) ? { loss: result } : result;
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned '${unknown}'; expected a Tensor or { loss, metrics? }`);
   const scalar = scalarLoss(fn, loss);
@@ -185,7 +188,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, M extends st
       const tensors = leaves.values();
       const current = paramTree(tensors);
       const before: Named = Object.fromEntries(stateNames.map((name) => [name, tensors.next().value as Tensor]));
-      const { loss: value, packed, names } = pack(loss(current, withTensors(batch, tensors) as B, { training: true }));
+      const { loss: value, packed, names } = pack('step', loss(current, withTensors(batch, tensors) as B, { training: true }));
       const trained = namedTensors(fn, current);
       const gradients = pullBack([value], [ones([], value.dtype)], Object.values(trained));
       if (gradients.every((g) => g === undefined)) throw new Error('trainer.step: the loss depends on no parameter');
@@ -208,7 +211,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, M extends st
     device,
     (leaves, batch) => {
       const tensors = leaves.values();
-      const { packed, names } = pack(loss(paramTree(tensors), withTensors(batch, tensors) as B, { training: false }));
+      const { packed, names } = pack('evaluate', loss(paramTree(tensors), withTensors(batch, tensors) as B, { training: false }));
       return { outputs: [packed], meta: names };
     },
     seed,

@@ -8,6 +8,7 @@ import {
   greater,
   hostInput,
   mul,
+  reshape,
   square,
   stopGradient,
   sub,
@@ -144,6 +145,25 @@ describe('what a customVjp body may use', () => {
     new Error(
       `customVjp 'using': the forward body uses '${name}', which is not among its inputs, so its gradient would silently be zero; pass it as an input, or through stopGradient()`,
     );
+
+  it('not a value computed from an input outside', () => {
+    const x = leaf([2], 'float32', 'weights');
+    const h = mul(x, 5);
+    const f = customVjp<[Tensor]>('using', {
+      forward: (z) => ({ outputs: [mul(z, h)] }),
+      backward: ({ cotangents }) => [cotangents[0]],
+    });
+    expect(() => f(x)).toThrow(refused('weights'));
+  });
+
+  it('inputs that were only rearranged', () => {
+    const x = leaf([3]);
+    const twice = customVjp<[Tensor]>('twice', {
+      forward: (z) => ({ outputs: [mul(reshape(z, [3]), 2)] }),
+      backward: ({ cotangents: [g] }) => [reshape(g as Tensor, [3, 1])],
+    });
+    expect(numbersOf([one(twice(reshape(x, [3, 1])))], [[x, [1, 2, 3]]])).toEqual([[2, 4, 6]]);
+  });
 
   it('not an undeclared value, which the error names', () => {
     expect(() => using(leaf([2], 'float32', 'params.w'))).toThrow(refused('params.w'));

@@ -2,15 +2,18 @@ import { describe, expect, expectTypeOf, it } from 'vitest';
 import { sizeOf } from '../../src/core/shape.js';
 import {
   add,
+  broadcastTo,
   cast,
   createRng,
   exp,
+  full,
   grad,
   gradients,
   greater,
   matmul,
   mean,
   mul,
+  reshape,
   type Shape,
   split,
   square,
@@ -19,14 +22,53 @@ import {
   sum,
   type Tensor,
   tanh,
+  transpose,
   valueAndGrad,
   vjp,
   where,
+  zeros,
 } from '../../src/index.js';
 import { checkGradient } from '../support/differences.js';
 import { normal } from '../support/draw.js';
 import { leaf, numbersOf, valuesOf } from '../support/leaves.js';
 import { op, testOps } from '../support/test-ops.js';
+
+describe('what is differentiated', () => {
+  const ones = (count: number) => Array<number>(count).fill(1);
+
+  // Rewriting must not take Tensors out of a program that gradients are asked for.
+  it.each<[string, (x: Tensor) => Tensor, (h: Tensor) => Tensor]>([
+    ['reshaped', (x) => reshape(x, [3, 1]), (h) => reshape(h, [1, 3])],
+    ['transposed', (x) => transpose(reshape(x, [3, 1])), (h) => transpose(h)],
+    ['repeated', (x) => broadcastTo(x, [2, 3]), (h) => mul(h, 1)],
+    ['summed up', (x) => sum(x, { axis: 0 }), (h) => reshape(h, [1, 1])],
+    ['a constant', () => zeros([3]), (h) => mul(h, 1)],
+    ['used in two forms', (x) => reshape(x, [3, 1]), (h) => matmul(reshape(h, [1, 3]), h)],
+  ])('may be %s', (name, make, use) => {
+    const x = leaf([3]);
+    const h = make(x);
+    const [dh] = gradients(sum(use(h)), [h]);
+    const expected = name === 'used in two forms' ? [2, 4, 6] : ones(sizeOf(h.shape));
+    expect(numbersOf([dh as Tensor], [[x, [1, 2, 3]]])).toEqual([expected]);
+  });
+
+  it('is the argument, not the same Tensor elsewhere', () => {
+    const x = leaf([2]);
+    const at = (y: Tensor) => numbersOf([y], [[x, [3, 5]]])[0];
+    expect(at(grad((a: Tensor, b: Tensor) => sum(mul(a, b)))(x, x))).toEqual([3, 5]);
+    expect(at(grad((a: Tensor) => sum(mul(a, x)))(x))).toEqual([3, 5]);
+    const { a, b } = grad((p: { a: Tensor; b: Tensor }) => sum(mul(p.a, square(p.b))))({ a: x, b: x });
+    expect([at(a), at(b)]).toEqual([
+      [9, 25],
+      [18, 50],
+    ]);
+    const [da, db] = vjp((p: Tensor, q: Tensor) => mul(p, square(q)), x, x)[1](full([2], 1));
+    expect([at(da), at(db)]).toEqual([
+      [9, 25],
+      [18, 50],
+    ]);
+  });
+});
 
 describe('grad', () => {
   it('differentiates with respect to the first argument', () => {

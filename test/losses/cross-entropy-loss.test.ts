@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { array, type Backend, gradients, type NDArray, type Shape, sum, type Tensor, toNumbers } from '../../src/index.js';
+import { array, type Backend, constant, gradients, type NDArray, type Shape, sum, type Tensor, toNumbers } from '../../src/index.js';
 import { type CrossEntropyLossOptions, crossEntropyLoss } from '../../src/losses/index.js';
 import { expectClose } from '../support/close.js';
 import { leaf, normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
@@ -230,6 +230,16 @@ describe('crossEntropyLoss', () => {
       'a missing target',
       () => crossEntropyLoss(logits, undefined as unknown as Tensor),
       'target: expected a Tensor (is a parameter missing?), received undefined',
+    ],
+    [
+      'labels that are not integers',
+      () => crossEntropyLoss(logits, leaf([3])),
+      "target: labels must be int32 (array(labels, { dtype: 'int32' })), received float32[3]",
+    ],
+    [
+      'constant labels out of range',
+      () => crossEntropyLoss(logits, constant([0, 1, 7], { dtype: 'int32' })),
+      'target: expected integers from 0 to 3 or -100, received 7 at index 2',
     ],
     [
       'labels of another shape',

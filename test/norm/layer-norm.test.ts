@@ -305,10 +305,11 @@ describe('layerNorm', () => {
       () => layerNorm(leaf([2]), { weight: leaf([2], 'int32') }),
       'layerNorm: weight: expected a float32 or float16 Tensor, received int32[2]',
     ],
+    ['no parameters', () => layerNorm(leaf([2]), null as unknown as Params), 'layerNorm: params: expected { weight, bias }, received null'],
     [
-      'no parameters',
-      () => layerNorm(leaf([2]), null as unknown as Params),
-      'layerNorm: params: expected { weight?, bias? }, received null',
+      'options in the place of parameters',
+      () => layerNorm(leaf([2]), { eps: 1 } as object),
+      "layerNorm: params: unknown parameter 'eps'; expected { weight, bias }",
     ],
     [
       'an unknown option',

@@ -268,3 +268,12 @@ function leaking(): (p: object, x: Tensor) => Tensor {
     return add(sum(first), x);
   };
 }
+
+describe('exportOnnx of programs that depend on the batch size', () => {
+  it.each<[string, (_: object, x: Tensor) => Tensor]>([
+    ['by a branch', (_, x) => ((x.shape[0] as number) >= 10 ? mul(x, 2) : x)],
+    ['by a bound', (_, x) => mul(x, Math.max(x.shape[0] as number, 32))],
+  ])('refuses one that does %s', (_, model) => {
+    expect(() => exportOnnx(model, {}, filled([2, 3], 0))).toThrow('the graphs of different batch sizes differ in more than sizes');
+  });
+});

@@ -311,6 +311,18 @@ describe('named axes', () => {
     await compiled.close();
   });
 
+  // 1/10 of the mean, and 0.1 of the program, are two numbers.
+  it('are not confused by constants that equal a size by chance', async () => {
+    const [sessions, warnings] = [countSessions(), countWarnings()];
+    const loss = compile(backend, (x: Tensor) => mul(mean(mul(x, 0.1)), 0.01), { axes: [['n']] });
+    for (const n of [10, 100, 64]) {
+      const x = floats(n);
+      expectClose(`${n}`, toNumbers(await loss(x)), [(0.001 * toNumbers(x).reduce((a, b) => a + b, 0)) / n], 1e-5);
+    }
+    expect([sessions.length, warnings.length]).toEqual([1, 0]);
+    await loss.close();
+  });
+
   it('may have equal sizes', async () => {
     const swap = (x: Tensor) => exp(reshape(x, [x.shape[1] as number, x.shape[0] as number]));
     countWarnings(); // a square is not reshaped at all, so squares get sessions of their own

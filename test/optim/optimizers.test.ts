@@ -247,7 +247,7 @@ describe('an optimizer', () => {
       'sgd: nesterov needs momentum > 0 and dampening 0, received momentum 0.9 and dampening 0.5',
     ],
     [() => sgd({ learningRate, dampening: 0.5 }), 'sgd: dampening needs momentum > 0, received dampening 0.5'],
-    [() => sgd({ learningRate, momentum: 0.9, dampening: -1 }), 'sgd: dampening: expected a number >= 0, received -1'],
+    [() => sgd({ learningRate, momentum: 0.9, dampening: -1 }), 'sgd: dampening: expected a number from 0 to 1, received -1'],
     [() => sgd({ learningRate, momentum: 0.9, nesterov: 1 as unknown as boolean }), 'sgd: nesterov: expected true or false, received 1'],
     [() => sgd({ learningRate, weightDecay: -0.1 }), 'sgd: weightDecay: expected a number >= 0, received -0.1'],
     [

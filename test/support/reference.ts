@@ -417,6 +417,7 @@ const rules: Readonly<Record<string, Rule>> = {
 
   // grad.ts, custom-vjp.ts
   stopGradient: (inputs) => inputs,
+  identity: (inputs) => inputs,
   customVjp: (inputs, node) => {
     const declared = (node.attributes as { inputs: number }).inputs;
     return inputs.slice(declared, declared + node.outputs.length);

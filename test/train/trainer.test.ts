@@ -417,24 +417,24 @@ describe('createTrainer: errors', () => {
     [
       'a loss that is no scalar',
       { loss: (p: typeof one) => p.w },
-      'createTrainer: the loss: expected a float scalar (shape []; reduce it with mean() or sum()), received float32[1]',
+      'trainer.step: the loss: expected a float scalar (shape []; reduce it with mean() or sum()), received float32[1]',
     ],
-    ['an integer loss', { loss: () => sum(cast(ones([1]), 'int32')) }, 'createTrainer: the loss: expected a float scalar'],
-    ['no loss', { loss: () => undefined }, 'createTrainer: the loss: expected a Tensor'],
+    ['an integer loss', { loss: () => sum(cast(ones([1]), 'int32')) }, 'trainer.step: the loss: expected a float scalar'],
+    ['no loss', { loss: () => undefined }, 'trainer.step: the loss function: expected a Tensor or { loss, metrics? } as its result'],
     [
       'a metric that is no scalar',
       { loss: (p: { w: Tensor }) => ({ loss: w(p), metrics: { each: p.w } }) },
-      "createTrainer: metric 'each': expected a scalar (shape []), received float32[1]",
+      "trainer.step: metric 'each': expected a scalar (shape []), received float32[1]",
     ],
     [
       'a metric that is a number',
       { loss: (p: { w: Tensor }) => ({ loss: w(p), metrics: { n: 3 } }) },
-      "createTrainer: metric 'n': expected a Tensor, received 3",
+      "trainer.step: metric 'n': expected a Tensor, received 3",
     ],
     [
       'a misplaced metric',
       { loss: (p: { w: Tensor }) => ({ loss: w(p), accuracy: w(p) }) },
-      "createTrainer: the loss function returned 'accuracy'; expected a Tensor or { loss, metrics? }",
+      "trainer.step: the loss function returned 'accuracy'; expected a Tensor or { loss, metrics? }",
     ],
     [
       'a missing parameter',

@@ -1,12 +1,14 @@
 import { checkOptions, outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes, checkShape, normalizeAxes, type Shape, sameShape, sizeOf } from '../shape.js';
-import { apply, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
+import { apply, checkTensor, type Emitter, type Node, type Op, type Tensor } from '../tensor.js';
 
 const reshapeOp: Op<[Tensor], { shape: Shape }> = {
   name: 'reshape',
   infer: ([x], { shape }) => [{ shape, dtype: x.dtype }],
   emit: (graph, [x], { attributes }) => [graph.node('Reshape', [x, graph.ints(attributes.shape)], { allowzero: 1 })],
   vjp: ([g], { inputs: [x] }) => [reshape(g, x.shape)],
+  // A reshape of a reshape needs only the last.
+  rewrite: ({ inputs: [x], attributes: { shape } }) => (x.node.op === reshapeOp ? [reshape(x.node.inputs[0] as Tensor, shape)] : undefined),
 };
 
 /**
@@ -30,10 +32,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   if (sizeOf(target) !== sizeOf(x.shape) || !target.every(Number.isInteger)) {
     throw outOfRange('reshape', 'shape', `${sizeOf(x.shape)} elements, as x has with shape [${x.shape.join(', ')}]`, shape);
   }
-  // A reshape of a reshape needs only the last.
-  const source = x.node.op === reshapeOp ? (x.node.inputs[0] as Tensor) : x;
-  if (sameShape(target, source.shape)) return source;
-  return apply(reshapeOp, [source], { shape: target })[0];
+  return sameShape(target, x.shape) ? x : apply(reshapeOp, [x], { shape: target })[0];
 }
 
 const broadcastOp: Op<[Tensor], { shape: Shape }> = {
@@ -58,13 +57,14 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
- * Applies an elementwise op. Operands that were only repeated are used before the repetition, and the result is repeated
+ * The rewriting of elementwise ops. Operands that were only repeated are used before the repetition, and the result is repeated
  * instead, so gradients of sums and means are not spread out in memory before they have to be.
  */
-export function applyElementwise<I extends readonly Tensor[], A>(op: Op<I, A>, inputs: I, attributes: A): Tensor {
-  const sources = inputs.map((x) => (x.node.op === broadcastOp ? (x.node.inputs[0] as Tensor) : x)) as unknown as I;
+export function beforeBroadcast({ op, inputs, attributes }: Omit<Node, 'outputs'>): [Tensor] | undefined {
+  const sources = inputs.map((x) => (x.node.op === broadcastOp ? (x.node.inputs[0] as Tensor) : x));
+  if (sources.every((x, i) => x === inputs[i])) return undefined;
   const shape = inputs.reduce<Shape>((a, x) => broadcastShapes(a, x.shape) as number[], []);
-  return broadcastTo(apply(op, sources, attributes)[0], shape);
+  return [broadcastTo(apply<readonly Tensor[], unknown, [Tensor]>(op, sources, attributes)[0], shape)];
 }
 
 /**

@@ -11,7 +11,7 @@ const scalarOp: Op<[], { value: number; dtype: DType }> = {
   emit: (graph, _, { attributes: { value, dtype } }) => [graph.scalar(value, dtype)],
 };
 
-const constantOp: Op<[], NDArray> = {
+export const constantOp: Op<[], NDArray> = {
   name: 'constant',
   infer: (_, { shape, dtype }) => [{ shape, dtype }],
   emit: (graph, _, { attributes: { data, shape, dtype } }) => [graph.initializer(data, shape, dtype)],

@@ -1,7 +1,7 @@
 import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes, sameShape } from '../shape.js';
-import { checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
-import { applyElementwise, sumTo } from './broadcast.js';
+import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
+import { beforeBroadcast, sumTo } from './broadcast.js';
 import { cast, equal, greater, operands, type TensorOrNumber, where } from './select.js';
 
 type UnaryOp<A = null> = Op<[Tensor], A>;
@@ -10,16 +10,18 @@ type BinaryOp = Op<[Tensor, Tensor], null>;
 /** An elementwise function with a native ONNX op; `derivative(g, x, y)` is the cotangent of x. */
 const unary = (name: string, type: string, derivative: (g: Tensor, x: Tensor, y: Tensor) => Tensor): UnaryOp => ({
   name,
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, inputs) => [graph.node(type, inputs)],
   vjp: ([g], { inputs: [x], outputs: [y] }) => [derivative(g, x, y)],
 });
 
-const float = (op: UnaryOp, x: Tensor): Tensor => applyElementwise(op, [checkFloat(op.name, 'x', x)], null);
+const float = (op: UnaryOp, x: Tensor): Tensor => apply(op, [checkFloat(op.name, 'x', x)], null)[0];
 
 /** A broadcasting op; `derivative(g, a, b, y)` are the cotangents of a and b before broadcasting is undone. */
 const binary = (name: string, type: string, derivative: (g: Tensor, a: Tensor, b: Tensor, y: Tensor) => [Tensor, Tensor]): BinaryOp => ({
   name,
+  rewrite: beforeBroadcast,
   infer: ([a, b]) => [{ shape: broadcastShapes(a.shape, b.shape) as number[], dtype: a.dtype }],
   emit: (graph, inputs) => [graph.node(type, inputs)],
   vjp: ([g], { inputs: [a, b], outputs: [y] }) => {
@@ -31,7 +33,7 @@ const binary = (name: string, type: string, derivative: (g: Tensor, a: Tensor, b
 function arithmetic(op: BinaryOp, a: TensorOrNumber, b: TensorOrNumber): Tensor {
   const inputs = operands(op.name, a, b);
   if (inputs[0].dtype === 'bool') throw wrongType(op.name, 'a', 'a numeric Tensor (cast a mask first)', inputs[0]);
-  return applyElementwise(op, inputs, null);
+  return apply(op, inputs, null)[0];
 }
 
 const addOp = /* @__PURE__ */ binary('add', 'Add', (g) => [g, g]);
@@ -59,6 +61,7 @@ export const minimum = (a: TensorOrNumber, b: TensorOrNumber): Tensor => arithme
 
 const negOp: UnaryOp = {
   name: 'neg',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   // WebGPU has no Neg of integers.
   emit: (graph, [x], { inputs: [{ dtype }] }) => [
@@ -92,6 +95,7 @@ export const erf = (x: Tensor): Tensor => float(erfOp, x);
 
 const squareOp: UnaryOp = {
   name: 'square',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, [x]) => [graph.node('Mul', [x, x])],
   vjp: ([g], { inputs: [x] }) => [mul(mul(g, 2), x)],
@@ -102,6 +106,7 @@ export const square = (x: Tensor): Tensor => float(squareOp, x);
 
 const expm1Op: UnaryOp = {
   name: 'expm1',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, [x], { inputs: [{ dtype }] }) => {
     const number = (value: number) => graph.scalar(value, dtype);
@@ -125,6 +130,7 @@ export const expm1 = (x: Tensor): Tensor => float(expm1Op, x);
 
 const absOp: UnaryOp = {
   name: 'abs',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   // WebGPU has no Abs of integers.
   emit: (graph, [x], { inputs: [{ dtype }] }) => [
@@ -135,6 +141,7 @@ const absOp: UnaryOp = {
 
 const signOp: UnaryOp = {
   name: 'sign',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   // ONNX's Sign runs on the CPU where the rest runs on WebGPU.
   emit: (graph, [x], { inputs: [{ dtype }] }) => {
@@ -147,7 +154,7 @@ const signOp: UnaryOp = {
 
 const numeric = (op: UnaryOp, x: Tensor): Tensor => {
   if (checkTensor(op.name, 'x', x).dtype === 'bool') throw wrongType(op.name, 'x', 'a numeric Tensor', x);
-  return applyElementwise(op, [x], null);
+  return apply(op, [x], null)[0];
 };
 
 /** `-x`, of a float or int32 Tensor. */
@@ -170,6 +177,7 @@ export const cos = (x: Tensor): Tensor => float(cosOp, x);
 
 const rsqrtOp: UnaryOp = {
   name: 'rsqrt',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, inputs) => [graph.node('Reciprocal', [graph.node('Sqrt', inputs)])],
   vjp: ([g], { outputs: [y] }) => [mul(mul(g, -0.5), mul(y, square(y)))],
@@ -180,6 +188,7 @@ export const rsqrt = (x: Tensor): Tensor => float(rsqrtOp, x);
 
 const log1pOp: UnaryOp = {
   name: 'log1p',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   // Near 0 as 2 atanh(z) with z = x / (2 + x): 2 z (1 + z^2/3 + z^4/5 + ...), where log(1 + x) has lost the digits of x.
   emit: (graph, [x], { inputs: [{ dtype }] }) => {
@@ -201,6 +210,7 @@ export const log1p = (x: Tensor): Tensor => float(log1pOp, x);
 /** A step function: no gradient. */
 const rounding = (name: string, type: string): UnaryOp => ({
   name,
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, inputs) => [graph.node(type, inputs)],
   vjp: () => [undefined],
@@ -210,6 +220,7 @@ const floorOp = /* @__PURE__ */ rounding('floor', 'Floor');
 const ceilOp = /* @__PURE__ */ rounding('ceil', 'Ceil');
 const roundOp: UnaryOp = {
   name: 'round',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   // ONNX's Round runs on the CPU where the rest runs on WebGPU.
   emit: (graph, [x], { inputs: [{ dtype }] }) => {
@@ -235,6 +246,7 @@ export const round = (x: Tensor): Tensor => float(roundOp, x);
 
 const powOp: BinaryOp = {
   name: 'pow',
+  rewrite: beforeBroadcast,
   infer: ([a, b]) => [{ shape: broadcastShapes(a.shape, b.shape) as number[], dtype: a.dtype }],
   // WebGPU's Pow fails where both operands are repeated.
   emit: (graph, inputs, { inputs: operands, outputs: [{ shape }] }) => {
@@ -271,7 +283,7 @@ export function pow(a: TensorOrNumber, b: TensorOrNumber): Tensor {
   }
   const inputs = operands('pow', a, b);
   checkFloat('pow', typeof a === 'number' ? 'b' : 'a', inputs[0]);
-  return applyElementwise(powOp, inputs, null);
+  return apply(powOp, inputs, null)[0];
 }
 
 export interface ClipOptions {
@@ -283,6 +295,7 @@ export interface ClipOptions {
 
 const clipOp: UnaryOp<{ min: number; max: number }> = {
   name: 'clip',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, [x], { inputs: [{ dtype }], attributes: { min, max } }) => {
     const above = min === -Infinity ? x : graph.node('Max', [x, graph.scalar(min, dtype)]);
@@ -307,7 +320,7 @@ export function clip(x: Tensor, options: ClipOptions): Tensor {
     checkNumber('clip', name, bound, x.dtype === 'int32' ? 'an integer' : 'a number', (b) => x.dtype !== 'int32' || Number.isInteger(b));
   }
   if (min > max) throw outOfRange('clip', 'min', `at most max, which is ${max}`, min);
-  return applyElementwise(clipOp, [x], { min, max });
+  return apply(clipOp, [x], { min, max })[0];
 }
 
 export interface GeluOptions {
@@ -317,6 +330,7 @@ export interface GeluOptions {
 
 const geluOp: UnaryOp<{ approximate: 'none' | 'tanh' }> = {
   name: 'gelu',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [x],
   emit: (graph, inputs, { attributes }) => [graph.node('Gelu', inputs, { approximate: attributes.approximate })],
   vjp: ([g], { inputs: [x], attributes }) => {
@@ -343,5 +357,5 @@ export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
   checkOptions('gelu', options, ['approximate']);
   const { approximate = 'none' } = options;
   checkOneOf('gelu', 'approximate', approximate, ['none', 'tanh']);
-  return applyElementwise(geluOp, [checkFloat('gelu', 'x', x)], { approximate });
+  return apply(geluOp, [checkFloat('gelu', 'x', x)], { approximate })[0];
 }

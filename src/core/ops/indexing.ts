@@ -1,9 +1,10 @@
+import type { NDArray } from '../array.js';
 import { type DType, isFloat } from '../dtype.js';
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { normalizeAxis, type Shape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type RangeCheck, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
-import { arange } from './constant.js';
+import { arange, constantOp } from './constant.js';
 import { transpose } from './movement.js';
 import { cast, equal } from './select.js';
 
@@ -12,6 +13,17 @@ const checkIndices = (fn: string, argument: string, value: unknown): Tensor => {
   if (tensor.dtype !== 'int32') throw wrongType(fn, argument, 'an int32 Tensor', tensor);
   return tensor;
 };
+
+/** Throws at the first value outside a range. */
+export function checkRange({ fn, argument, min, max, except }: RangeCheck, values: ArrayLike<number>): void {
+  for (let i = 0; i < values.length; i++) {
+    const item = values[i] as number;
+    if ((item < min || item > max) && item !== except) {
+      const allowed = except === undefined ? '' : ` or ${except}`;
+      throw new RangeError(`${fn}: ${argument}: expected integers from ${min} to ${max}${allowed}, received ${item} at index ${i}`);
+    }
+  }
+}
 
 const expectRangeOp: Op<[Tensor], RangeCheck> = {
   name: 'expectRange',
@@ -25,10 +37,12 @@ const expectRangeOp: Op<[Tensor], RangeCheck> = {
 /**
  * Indices or labels that must lie in a range. Where `x` is an argument of the compiled function, its values are
  * checked on the host before every run and a bad one is an error that names it; devices would read it as 0 or
- * as garbage. Values computed inside the graph are not checked.
+ * as garbage. Constants are checked at once; values computed inside the graph are not checked.
  */
 export function expectRange(x: Tensor, check: RangeCheck): Tensor {
-  return apply(expectRangeOp, [checkIndices(check.fn, check.argument, x)], check)[0];
+  checkIndices(check.fn, check.argument, x);
+  if (x.node.op === constantOp) checkRange(check, (x.node.attributes as NDArray).data);
+  return apply(expectRangeOp, [x], check)[0];
 }
 
 /** Zeros of `shape` to which rows are added: `result[indices[i]] += updates[i]`, repeated indices add up. */
@@ -88,7 +102,7 @@ const gatherOp: Op<[Tensor, Tensor], { axis: number }> = {
  *
  * @param x rank >= 1
  * @param indices int32 of any shape, each in `[0, size of axis)`; checked before every run where they are an argument
- *   of the compiled function
+ *   of the compiled function. Computed ones are not checked: outside the range the CPU fails and WebGPU returns garbage
  * @param options.axis default 0
  * @returns `[...x.shape before axis, ...indices.shape, ...x.shape after axis]`
  * @example

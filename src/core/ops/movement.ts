@@ -48,6 +48,17 @@ export const transposeOp: Op<[Tensor], { permutation: readonly number[] }> = {
       permutation.map((_, axis) => permutation.indexOf(axis)),
     ),
   ],
+  // A transpose of a transpose needs only one, or none.
+  rewrite: ({ inputs: [x], attributes: { permutation } }) => {
+    if (x.node.op !== transposeOp) return undefined;
+    const before = (x.node.attributes as { permutation: readonly number[] }).permutation;
+    return [
+      transpose(
+        x.node.inputs[0] as Tensor,
+        permutation.map((axis) => before[axis] as number),
+      ),
+    ];
+  },
 };
 
 /**
@@ -72,8 +83,6 @@ export function transpose(x: Tensor, permutation?: readonly number[]): Tensor {
     throw outOfRange('transpose', 'permutation', `every axis of x ([${x.shape.join(', ')}]) once`, permutation);
   }
   if (sameShape(axes, identity)) return x;
-  const before = x.node.op === transposeOp ? (x.node.attributes as { permutation: readonly number[] }).permutation : undefined;
-  if (before && axes.every((axis, i) => before[axis] === i)) return x.node.inputs[0] as Tensor;
   return apply(transposeOp, [x], { permutation: axes })[0];
 }
 

@@ -1,8 +1,8 @@
 import { type DType, isDType, isFloat } from '../dtype.js';
 import { outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes } from '../shape.js';
-import { checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
-import { applyElementwise, sumTo } from './broadcast.js';
+import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
+import { beforeBroadcast, sumTo } from './broadcast.js';
 import { toTensor } from './constant.js';
 
 /** A Tensor, or a number: a constant of the other operand's dtype. */
@@ -29,6 +29,7 @@ type BinaryOp = Op<[Tensor, Tensor], null>;
 
 const comparison = (name: string, type: string): BinaryOp => ({
   name,
+  rewrite: beforeBroadcast,
   infer: ([a, b]) => [{ shape: broadcastShapes(a.shape, b.shape) as number[], dtype: 'bool' }],
   emit: (graph, inputs) => [graph.node(type, inputs)],
 });
@@ -42,7 +43,7 @@ const lessEqualOp = /* @__PURE__ */ comparison('lessEqual', 'LessOrEqual');
 function compare(op: BinaryOp, a: TensorOrNumber, b: TensorOrNumber): Tensor {
   const inputs = operands(op.name, a, b);
   if (inputs[0].dtype === 'bool') throw wrongType(op.name, 'a', 'a numeric Tensor', inputs[0]);
-  return applyElementwise(op, inputs, null);
+  return apply(op, inputs, null)[0];
 }
 
 /** `a == b`, elementwise with broadcasting, as bool. No gradient. NaN equals nothing. */
@@ -60,6 +61,7 @@ export const lessEqual = (a: TensorOrNumber, b: TensorOrNumber): Tensor => compa
 
 const notOp: Op<[Tensor], null> = {
   name: 'logicalNot',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [{ shape: x.shape, dtype: 'bool' }],
   emit: (graph, inputs) => [graph.node('Not', inputs)],
 };
@@ -73,12 +75,12 @@ const checkBool = (fn: string, argument: string, value: unknown): Tensor => {
 };
 
 /** Elementwise negation of a bool Tensor. */
-export const logicalNot = (x: Tensor): Tensor => applyElementwise(notOp, [checkBool('logicalNot', 'x', x)], null);
+export const logicalNot = (x: Tensor): Tensor => apply(notOp, [checkBool('logicalNot', 'x', x)], null)[0];
 
 /** Elementwise conjunction of two bool Tensors, with broadcasting. */
 export function logicalAnd(a: Tensor, b: Tensor): Tensor {
   checkBool('logicalAnd', 'a', a);
-  return applyElementwise(andOp, operands('logicalAnd', a, b), null);
+  return apply(andOp, operands('logicalAnd', a, b), null)[0];
 }
 
 /** Elementwise disjunction of two bool Tensors, with broadcasting. (ONNX's Or runs on the CPU where the rest runs on WebGPU.) */
@@ -97,6 +99,7 @@ export function logicalXor(a: Tensor, b: Tensor): Tensor {
 
 const isFiniteOp: Op<[Tensor], null> = {
   name: 'isFinite',
+  rewrite: beforeBroadcast,
   infer: ([x]) => [{ shape: x.shape, dtype: 'bool' }],
   emit: (graph, [x], { inputs: [{ dtype }] }) => [
     graph.node('LessOrEqual', [graph.node('Abs', [x]), graph.scalar(dtype === 'float16' ? 65504 : 3.4028234663852886e38, dtype)]),
@@ -106,11 +109,12 @@ const isFiniteOp: Op<[Tensor], null> = {
 /** Where a float Tensor is neither NaN nor infinite. */
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the field's name for it
 export function isFinite(x: Tensor): Tensor {
-  return applyElementwise(isFiniteOp, [checkFloat('isFinite', 'x', x)], null);
+  return apply(isFiniteOp, [checkFloat('isFinite', 'x', x)], null)[0];
 }
 
 const whereOp: Op<[Tensor, Tensor, Tensor], null> = {
   name: 'where',
+  rewrite: beforeBroadcast,
   infer: ([condition, a, b]) => [
     { shape: broadcastShapes(condition.shape, broadcastShapes(a.shape, b.shape) as number[]) as number[], dtype: a.dtype },
   ],
@@ -135,13 +139,14 @@ export function where(condition: Tensor, a: TensorOrNumber, b: TensorOrNumber): 
       `where: the shapes of condition [${condition.shape.join(', ')}] and of the values [${values.join(', ')}] do not broadcast`,
     );
   }
-  return applyElementwise(whereOp, [condition, x, y], null);
+  return apply(whereOp, [condition, x, y], null)[0];
 }
 
 const onnxType: Record<DType, number> = { float32: 1, float16: 10, int32: 6, bool: 9 };
 
 const castOp: Op<[Tensor], { dtype: DType }> = {
   name: 'cast',
+  rewrite: beforeBroadcast,
   infer: ([x], { dtype }) => [{ shape: x.shape, dtype }],
   emit: (graph, [x], { attributes }) => [graph.node('Cast', [x], { to: onnxType[attributes.dtype] })],
   vjp: ([g], { inputs: [x] }) => [isFloat(x.dtype) && isFloat(g.dtype) ? cast(g, x.dtype) : undefined],
@@ -154,5 +159,5 @@ const castOp: Op<[Tensor], { dtype: DType }> = {
 export function cast(x: Tensor, dtype: DType): Tensor {
   checkTensor('cast', 'x', x);
   if (!isDType(dtype)) throw outOfRange('cast', 'dtype', "'float32', 'float16', 'int32' or 'bool'", dtype);
-  return x.dtype === dtype ? x : applyElementwise(castOp, [x], { dtype });
+  return x.dtype === dtype ? x : apply(castOp, [x], { dtype })[0];
 }
