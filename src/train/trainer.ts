@@ -124,7 +124,7 @@ function checkParams(leaves: readonly ArrayLeaf[]): void {
  * @throws if the loss is no scalar, a parameter is no float array or stands at two places, or an option is unknown
  * @example
  * ```ts
- * import { array, createRng, matmul, type Tensor } from 'tracegrad';
+ * import { array, matmul, type Tensor } from 'tracegrad';
  * import { mseLoss } from 'tracegrad/losses';
  * import { createBackend } from 'tracegrad/node';
  * import { adam } from 'tracegrad/optim';
