@@ -27,6 +27,9 @@ export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype =
 /** Bytes per element. */
 export const byteSize = (dtype: DType): number => storage[dtype].BYTES_PER_ELEMENT;
 
+/** The largest finite number of a float dtype. */
+export const largestOf = (dtype: DType): number => (dtype === 'float16' ? 65504 : 3.4028234663852886e38);
+
 /** A zero-filled typed array of `length` elements. */
 export const allocate = (dtype: DType, length: number): TypedArray => new storage[dtype](length);
 

@@ -1,9 +1,8 @@
-import type { NDArray } from '../core/array.js';
-import { checkOptions, checkParams, checkSize } from '../core/errors.js';
+import { checkParams, checkSize } from '../core/errors.js';
 import { conv2d as convolve, type Pair, pairOf, type Window2d } from '../core/ops/conv.js';
 import type { Rng } from '../core/rng.js';
 import type { Tensor } from '../core/tensor.js';
-import { uniform } from './init.js';
+import { type WeightAndBias, weightAndBias } from './init.js';
 
 export interface Conv2dParams {
   /** `[out, in, kernel height, kernel width]` */
@@ -39,33 +38,14 @@ export function conv2d(x: Tensor, params: Conv2dParams, options: Window2d = {}):
  *
  * @param kernelSize a number, or height and width
  */
-export function initConv2d(
+export function initConv2d<B extends boolean = true>(
   rng: Rng,
   inChannels: number,
   outChannels: number,
   kernelSize: Pair,
-  options: { bias?: true },
-): { weight: NDArray; bias: NDArray };
-export function initConv2d(
-  rng: Rng,
-  inChannels: number,
-  outChannels: number,
-  kernelSize: Pair,
-  options: { bias: false },
-): { weight: NDArray };
-export function initConv2d(rng: Rng, inChannels: number, outChannels: number, kernelSize: Pair): { weight: NDArray; bias: NDArray };
-export function initConv2d(
-  rng: Rng,
-  inChannels: number,
-  outChannels: number,
-  kernelSize: Pair,
-  options: { bias?: boolean } = {},
-): { weight: NDArray; bias?: NDArray } {
-  checkOptions('initConv2d', options, ['bias']);
-  for (const [name, size] of Object.entries({ inChannels, outChannels })) checkSize('initConv2d', name, size);
-  const [height, width] = pairOf('initConv2d', 'kernelSize', kernelSize);
-  const bound = 1 / Math.sqrt(inChannels * height * width);
-  const range = { low: -bound, high: bound };
-  const weight = uniform(rng, [outChannels, inChannels, height, width], range);
-  return options.bias === false ? { weight } : { weight, bias: uniform(rng, [outChannels], range) };
+  options: { bias?: B } = {},
+): WeightAndBias<B> {
+  checkSize('initConv2d', 'inChannels', inChannels);
+  checkSize('initConv2d', 'outChannels', outChannels);
+  return weightAndBias('initConv2d', rng, [outChannels, inChannels, ...pairOf('initConv2d', 'kernelSize', kernelSize)], options);
 }

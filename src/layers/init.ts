@@ -82,3 +82,15 @@ export const xavierUniform = (rng: Rng, shape: Shape, options: { gain?: number }
 
 /** LeCun initialisation, normal with std `1 / sqrt(fanIn)`. */
 export const lecunNormal = (rng: Rng, shape: Shape): NDArray => normal(rng, shape, { std: 1 / Math.sqrt(fans('lecunNormal', shape).in) });
+
+/** Parameters of a layer whose bias may be switched off. */
+export type WeightAndBias<B extends boolean> = B extends true ? { weight: NDArray; bias: NDArray } : { weight: NDArray };
+
+/** PyTorch's default for layers: a weight of `shape` and a bias `[out]`, both uniform within `1 / sqrt(fanIn)`. */
+export function weightAndBias<B extends boolean>(fn: string, rng: Rng, shape: Shape, options: { bias?: B }): WeightAndBias<B> {
+  checkOptions(fn, options, ['bias']);
+  const bound = 1 / Math.sqrt(fans(fn, shape).in);
+  const range = { low: -bound, high: bound };
+  const weight = uniform(rng, shape, range);
+  return (options.bias === false ? { weight } : { weight, bias: uniform(rng, shape.slice(0, 1), range) }) as WeightAndBias<B>;
+}

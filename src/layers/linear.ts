@@ -1,5 +1,4 @@
-import type { NDArray } from '../core/array.js';
-import { checkOptions, checkParams, checkSize, outOfRange } from '../core/errors.js';
+import { checkParams, checkSize, outOfRange } from '../core/errors.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { add } from '../core/ops/elementwise.js';
 import { matmul } from '../core/ops/linalg.js';
@@ -7,7 +6,7 @@ import { transpose } from '../core/ops/movement.js';
 import type { Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import { checkFloat, type Tensor } from '../core/tensor.js';
-import { uniform } from './init.js';
+import { type WeightAndBias, weightAndBias } from './init.js';
 
 export interface LinearParams {
   /** `[out, in]` */
@@ -54,18 +53,13 @@ export function linear(x: Tensor, params: LinearParams): Tensor {
  *
  * @param options.bias default true
  */
-export function initLinear(rng: Rng, inFeatures: number, outFeatures: number, options: { bias?: true }): { weight: NDArray; bias: NDArray };
-export function initLinear(rng: Rng, inFeatures: number, outFeatures: number, options: { bias: false }): { weight: NDArray };
-export function initLinear(rng: Rng, inFeatures: number, outFeatures: number): { weight: NDArray; bias: NDArray };
-export function initLinear(
+export function initLinear<B extends boolean = true>(
   rng: Rng,
   inFeatures: number,
   outFeatures: number,
-  options: { bias?: boolean } = {},
-): { weight: NDArray; bias?: NDArray } {
-  checkOptions('initLinear', options, ['bias']);
-  for (const [name, size] of Object.entries({ inFeatures, outFeatures })) checkSize('initLinear', name, size);
-  const range = { low: -1 / Math.sqrt(inFeatures), high: 1 / Math.sqrt(inFeatures) };
-  const weight = uniform(rng, [outFeatures, inFeatures], range);
-  return options.bias === false ? { weight } : { weight, bias: uniform(rng, [outFeatures], range) };
+  options: { bias?: B } = {},
+): WeightAndBias<B> {
+  checkSize('initLinear', 'inFeatures', inFeatures);
+  checkSize('initLinear', 'outFeatures', outFeatures);
+  return weightAndBias('initLinear', rng, [outFeatures, inFeatures], options);
 }

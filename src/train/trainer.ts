@@ -103,7 +103,7 @@ function checkLike({ path, shape, dtype }: Leaf, tensor: Tensor): void {
   }
 }
 
-function checkParams(leaves: readonly ArrayLeaf[]): void {
+function checkTrainable(leaves: readonly ArrayLeaf[]): void {
   const seen = new Map<unknown, string>();
   for (const { path, array } of leaves) {
     if (!isFloat(array.dtype)) throw wrongType(fn, path, 'a float array (parameters are trained)', array);
@@ -154,7 +154,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, M extends st
   checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
 
   const paramArrays = arrayLeaves(fn, 'params', initial);
-  checkParams(paramArrays);
+  checkTrainable(paramArrays);
   const paramLeaves = paramArrays.map(({ path, shape, dtype }): Leaf => ({ path, shape, dtype }));
   const paramNames = paramLeaves.map(({ path }) => path.slice('params.'.length));
   // The tree without its data: what the caller does to theirs later changes nothing.

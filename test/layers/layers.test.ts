@@ -12,7 +12,8 @@ import {
   selfAttention,
 } from '../../src/layers/index.js';
 import { expectClose } from '../support/close.js';
-import { leaf, normalArray, numericGradient } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
+import { normalArray, numericGradient } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 

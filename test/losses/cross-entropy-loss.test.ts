@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { array, type Backend, constant, gradients, type NDArray, type Shape, sum, type Tensor, toNumbers } from '../../src/index.js';
 import { type CrossEntropyLossOptions, crossEntropyLoss } from '../../src/losses/index.js';
 import { expectClose } from '../support/close.js';
-import { leaf, normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
+import { normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 

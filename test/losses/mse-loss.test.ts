@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { array, type Backend, gradients, type NDArray, sum, type Tensor, toNumbers } from '../../src/index.js';
 import { type MseLossOptions, mseLoss } from '../../src/losses/index.js';
 import { expectClose } from '../support/close.js';
-import { leaf, normalArray } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
+import { normalArray } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 

@@ -16,7 +16,8 @@ import {
 } from '../../src/index.js';
 import { initLayerNorm, type LayerNormOptions, layerNorm, layerNormWithStatistics } from '../../src/norm/index.js';
 import { expectClose } from '../support/close.js';
-import { leaf, normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
+import { normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 

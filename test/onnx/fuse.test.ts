@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { add, matmul, mul, relu, reshape, type Tensor, transpose } from '../../src/index.js';
 import { fuseProducts } from '../../src/onnx/fuse.js';
 import { lower } from '../../src/onnx/lower.js';
-import { leaf } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
 
 /** The nodes of a function of x [4, 3], g [4, 2] and w [3, 2] after fusing. */
 function fused(fn: (x: Tensor, g: Tensor, w: Tensor) => readonly Tensor[]) {

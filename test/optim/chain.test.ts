@@ -11,7 +11,7 @@ import {
   trace,
   transform,
 } from '../../src/optim/index.js';
-import { leaf } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
 import { runSteps } from '../support/run.js';
 
 const backend = await createBackend({ device: 'cpu' });

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { array, type NDArray, toNumbers } from '../../src/index.js';
 import { type AdamOptions, type AdamwOptions, adam, adamw, type Optimizer, type SgdOptions, sgd } from '../../src/optim/index.js';
 import { expectClose } from '../support/close.js';
-import { leaf, normalArray } from '../support/numeric.js';
+import { leaf } from '../support/leaves.js';
+import { normalArray } from '../support/numeric.js';
 import { runSteps } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 

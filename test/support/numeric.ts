@@ -1,8 +1,4 @@
-import { inputLeaf } from '../../src/core/leaf.js';
-import { array, createRng, type DType, type NDArray, type Shape, type Tensor } from '../../src/index.js';
-
-/** A Tensor without a value, for what happens while tracing. */
-export const leaf = (shape: Shape, dtype: DType = 'float32'): Tensor => inputLeaf({ shape, dtype }, 'x');
+import { array, createRng, type NDArray, type Shape } from '../../src/index.js';
 
 /** Standard normal numbers that float32 represents exactly; the same for the same seed. */
 export function normals(seed: number, count: number): number[] {

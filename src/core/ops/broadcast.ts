@@ -143,9 +143,23 @@ export const keptShape = (shape: Shape, axes: readonly number[]): number[] => sh
 /** `shape` without `axes`. */
 export const droppedShape = (shape: Shape, axes: readonly number[]): number[] => shape.filter((_, axis) => !axes.includes(axis));
 
-const sumOp: Op<[Tensor], { axes: readonly number[] }> = {
+/** A reduction. The op keeps the axes with size 1. */
+export type ReduceOp = Op<[Tensor], { axes: readonly number[] }>;
+
+/** The shape rule of reductions. */
+export const inferReduced: ReduceOp['infer'] = ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }];
+
+/** Applies a reduction with the options that all of them have. */
+export function reduceBy(op: ReduceOp, x: Tensor, options: ReduceOptions): Tensor {
+  checkOptions(op.name, options, ['axis', 'keepDims']);
+  const axes = normalizeAxes(op.name, options.axis, x.rank);
+  const kept = axes.length === 0 ? x : apply(op, [x], { axes })[0];
+  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+}
+
+const sumOp: ReduceOp = {
   name: 'sum',
-  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  infer: inferReduced,
   emit: (graph, [x], { inputs, attributes: { axes } }) => [emitSum(graph, x, inputs[0].shape, axes, inputs[0].dtype)],
   vjp: ([g], { inputs: [x] }) => [broadcastTo(g, x.shape)],
 };
@@ -164,11 +178,8 @@ const sumOp: Op<[Tensor], { axes: readonly number[] }> = {
  */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkTensor('sum', 'x', x);
-  checkOptions('sum', options, ['axis', 'keepDims']);
   if (x.dtype === 'bool') throw wrongType('sum', 'x', 'a numeric Tensor (cast a mask first)', x);
-  const axes = normalizeAxes('sum', options.axis, x.rank);
-  const kept = axes.length === 0 ? x : apply(sumOp, [x], { axes })[0];
-  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+  return reduceBy(sumOp, x, options);
 }
 
 /** Undoes broadcasting: sums `x` over the axes along which a Tensor of `shape` was repeated. */

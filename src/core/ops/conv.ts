@@ -41,6 +41,9 @@ export function pairOf(fn: string, argument: string, value: unknown): [number, n
   return pair as [number, number];
 }
 
+/** How many elements a window spans along an axis. */
+const extentOf = (kernel: Shape, dilation: Shape, axis: number): number => (dilation[axis] as number) * ((kernel[axis] as number) - 1) + 1;
+
 /** Reads the options of a convolution or pooling over an image of `size`. */
 export function windowOf(fn: string, size: Shape, kernel: Shape, options: Window2d): Window {
   const stride = pairOf(fn, 'stride', options.stride ?? 1);
@@ -52,9 +55,8 @@ export function windowOf(fn: string, size: Shape, kernel: Shape, options: Window
       const own = Array.isArray(padding) ? padding[axis] : padding;
       return Array.isArray(own) ? own : [own, own];
     }
-    const extent = (dilation[axis] as number) * ((kernel[axis] as number) - 1) + 1;
     const step = stride[axis] as number;
-    const total = Math.max((Math.ceil(length / step) - 1) * step + extent - length, 0);
+    const total = Math.max((Math.ceil(length / step) - 1) * step + extentOf(kernel, dilation, axis) - length, 0);
     return [Math.floor(total / 2), Math.ceil(total / 2)];
   });
   if (
@@ -70,7 +72,7 @@ export function windowOf(fn: string, size: Shape, kernel: Shape, options: Window
 /** Height and width of what the window slides over `size`; throws where it does not fit. */
 export function slidOver(fn: string, size: Shape, { kernel, stride, dilation, padding }: Window): number[] {
   return size.map((length, axis) => {
-    const extent = (dilation[axis] as number) * ((kernel[axis] as number) - 1) + 1;
+    const extent = extentOf(kernel, dilation, axis);
     const padded = length + (padding[axis] as number) + (padding[axis + 2] as number);
     if (padded < extent) {
       throw new RangeError(`${fn}: the window spans ${extent} elements, but the padded ${axis === 0 ? 'height' : 'width'} is ${padded}`);
@@ -135,7 +137,7 @@ const convInputOp: Op<[Tensor, Tensor], Window & { size: Shape }> = {
   infer: ([g, weight], { size }) => [{ shape: [g.shape[0] as number, weight.shape[1] as number, ...size], dtype: g.dtype }],
   emit: (graph, [g, weight], { inputs, attributes: { size, ...window } }) => {
     const { kernel, stride, dilation, padding } = window;
-    const extent = kernel.map((k, axis) => (dilation[axis] as number) * (k - 1) + 1);
+    const extent = kernel.map((_, axis) => extentOf(kernel, dilation, axis));
     const around = [0, 1, 2, 3].map((side) => (extent[side % 2] as number) - 1 - (padding[side] as number));
     if (sizeOf(stride) === 1 && around.every((p) => p >= 0)) {
       // A convolution with the kernel turned round, which is faster than a transposed one.

@@ -1,3 +1,4 @@
+import { largestOf } from '../dtype.js';
 import { checkOptions, outOfRange } from '../errors.js';
 import { type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
@@ -21,7 +22,7 @@ const maxPoolOp: Op<[Tensor], Window> = {
   infer: ([x], window) => [{ shape: [...x.shape.slice(0, 2), ...slidOver('maxPool2d', x.shape.slice(2), window)], dtype: x.dtype }],
   emit: (graph, inputs, { attributes }) => [graph.node('MaxPool', inputs, windowAttributes(attributes))],
   vjp: ([g], { inputs: [x], outputs: [y], attributes: window }) => {
-    const padded = padImage(x, window, x.dtype === 'float16' ? -65504 : -3.4028234663852886e38);
+    const padded = padImage(x, window, -largestOf(x.dtype));
     // The first tap that equals the maximum gets the gradient: ties are common after relu.
     let free: Tensor | undefined;
     const parts = gatherTaps(padded, window, y.shape.slice(2)).map((tap) => {

@@ -1,14 +1,26 @@
+import { largestOf } from '../dtype.js';
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { normalizeAxes, normalizeAxis, sizeOf } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
-import { droppedShape, emitSum, keptShape, type ReduceOptions, reshape, sum } from './broadcast.js';
-import { full } from './constant.js';
+import { droppedShape, emitSum, inferReduced, keptShape, type ReduceOp, type ReduceOptions, reduceBy, reshape, sum } from './broadcast.js';
 import { div, exp, mul, neg, sqrt, square, sub } from './elementwise.js';
 import { cast, equal, greater, where } from './select.js';
 
 const reduceOptions = ['axis', 'keepDims'];
 
 const countOf = (x: Tensor, axes: readonly number[]): number => sizeOf(axes.map((axis) => x.shape[axis] as number));
+
+/** Throws if a reduced axis has no elements. */
+function checkSome(fn: string, x: Tensor, options: ReduceOptions): void {
+  checkOptions(fn, options, reduceOptions);
+  if (countOf(x, normalizeAxes(fn, options.axis, x.rank)) === 0) throw outOfRange(fn, 'x', 'at least one element to reduce', x);
+}
+
+/** Throws if `x` is a mask, or a reduced axis has no elements. */
+function checkComparable(fn: string, x: Tensor, options: ReduceOptions): void {
+  if (checkTensor(fn, 'x', x).dtype === 'bool') throw wrongType(fn, 'x', 'a numeric Tensor', x);
+  checkSome(fn, x, options);
+}
 
 /**
  * Arithmetic mean over `axis`; as accurate as {@link sum}. The mean over no elements is 0.
@@ -29,9 +41,9 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   return cast(mul(sum(cast(x, 'float32'), options), count === 0 ? 0 : 1 / count), x.dtype);
 }
 
-const maxOp: Op<[Tensor], { axes: readonly number[] }> = {
+const maxOp: ReduceOp = {
   name: 'max',
-  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  infer: inferReduced,
   emit: (graph, [x], { attributes }) => [graph.node('ReduceMax', [x, graph.ints(attributes.axes)], { keepdims: 1 })],
   vjp: ([g], { inputs: [x], outputs: [y], attributes: { axes } }) => {
     const ties = cast(equal(x, y), x.dtype);
@@ -46,13 +58,8 @@ const maxOp: Op<[Tensor], { axes: readonly number[] }> = {
  * @throws if a reduced axis has no elements
  */
 export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
-  checkTensor('max', 'x', x);
-  checkOptions('max', options, reduceOptions);
-  if (x.dtype === 'bool') throw wrongType('max', 'x', 'a numeric Tensor', x);
-  const axes = normalizeAxes('max', options.axis, x.rank);
-  if (countOf(x, axes) === 0) throw outOfRange('max', 'x', 'at least one element to reduce', x);
-  const kept = axes.length === 0 ? x : apply(maxOp, [x], { axes })[0];
-  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+  checkComparable('max', x, options);
+  return reduceBy(maxOp, x, options);
 }
 
 /**
@@ -62,18 +69,17 @@ export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
  * @throws if a reduced axis has no elements
  */
 export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
-  checkTensor('min', 'x', x);
-  checkOptions('min', options, reduceOptions);
-  if (x.dtype === 'bool') throw wrongType('min', 'x', 'a numeric Tensor', x);
-  const axes = normalizeAxes('min', options.axis, x.rank);
-  if (countOf(x, axes) === 0) throw outOfRange('min', 'x', 'at least one element to reduce', x);
+  checkComparable('min', x, options);
   return neg(max(neg(x), options));
 }
 
-const prodOp: Op<[Tensor], { axes: readonly number[] }> = {
+const prodOp: ReduceOp = {
   name: 'prod',
-  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
-  emit: (graph, [x], { attributes }) => [graph.node('ReduceProd', [x, graph.ints(attributes.axes)], { keepdims: 1 })],
+  infer: inferReduced,
+  emit: (graph, [x], { inputs, outputs, attributes }) =>
+    sizeOf(inputs[0].shape) === 0
+      ? [graph.node('Expand', [graph.scalar(1, inputs[0].dtype), graph.ints(outputs[0].shape)])]
+      : [graph.node('ReduceProd', [x, graph.ints(attributes.axes)], { keepdims: 1 })],
   vjp: ([g], { inputs: [x], attributes: { axes } }) => {
     // The product of the others: of all over x, but for zeros, of which the only one has the product of the rest.
     const zero = equal(x, 0);
@@ -91,15 +97,7 @@ const prodOp: Op<[Tensor], { axes: readonly number[] }> = {
  * @param x float
  */
 export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
-  checkFloat('prod', 'x', x);
-  checkOptions('prod', options, reduceOptions);
-  const axes = normalizeAxes('prod', options.axis, x.rank);
-  if (countOf(x, axes) === 0) {
-    const kept = full(keptShape(x.shape, axes), 1, x.dtype);
-    return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
-  }
-  const kept = axes.length === 0 ? x : apply(prodOp, [x], { axes })[0];
-  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+  return reduceBy(prodOp, checkFloat('prod', 'x', x), options);
 }
 
 /**
@@ -194,15 +192,15 @@ export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
   return cast(mul(sum(square(deviation), reduction), 1 / (count - correction)), x.dtype);
 }
 
-const logSumExpOp: Op<[Tensor], { axes: readonly number[] }> = {
+const logSumExpOp: ReduceOp = {
   name: 'logSumExp',
-  infer: ([x], { axes }) => [{ shape: keptShape(x.shape, axes), dtype: x.dtype }],
+  infer: inferReduced,
   emit: (graph, [x], { inputs, attributes: { axes } }) => {
     const { shape, dtype } = inputs[0];
     // In float32, as the sum may exceed float16 where its logarithm does not.
     const wide = dtype === 'float16' ? graph.node('Cast', [x], { to: 1 }) : x;
     // Clamped, so that a row of -Infinity gives -Infinity and not NaN.
-    const lowest = graph.scalar(-3.4028234663852886e38, 'float32');
+    const lowest = graph.scalar(-largestOf('float32'), 'float32');
     const top = graph.node('Max', [graph.node('ReduceMax', [wide, graph.ints(axes)], { keepdims: 1 }), lowest]);
     const powers = graph.node('Exp', [graph.node('Sub', [wide, top])]);
     const result = graph.node('Add', [graph.node('Log', [emitSum(graph, powers, shape, axes, 'float32')]), top]);
@@ -220,9 +218,6 @@ const logSumExpOp: Op<[Tensor], { axes: readonly number[] }> = {
  */
 export function logSumExp(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkFloat('logSumExp', 'x', x);
-  checkOptions('logSumExp', options, reduceOptions);
-  const axes = normalizeAxes('logSumExp', options.axis, x.rank);
-  if (countOf(x, axes) === 0) throw outOfRange('logSumExp', 'x', 'at least one element to reduce', x);
-  const kept = axes.length === 0 ? x : apply(logSumExpOp, [x], { axes })[0];
-  return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));
+  checkSome('logSumExp', x, options);
+  return reduceBy(logSumExpOp, x, options);
 }

@@ -1,4 +1,4 @@
-import { type DType, isDType, isFloat } from '../dtype.js';
+import { type DType, isDType, isFloat, largestOf } from '../dtype.js';
 import { outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
@@ -102,7 +102,7 @@ const isFiniteOp: Op<[Tensor], null> = {
   rewrite: beforeBroadcast,
   infer: ([x]) => [{ shape: x.shape, dtype: 'bool' }],
   emit: (graph, [x], { inputs: [{ dtype }] }) => [
-    graph.node('LessOrEqual', [graph.node('Abs', [x]), graph.scalar(dtype === 'float16' ? 65504 : 3.4028234663852886e38, dtype)]),
+    graph.node('LessOrEqual', [graph.node('Abs', [x]), graph.scalar(largestOf(dtype), dtype)]),
   ],
 };
 
