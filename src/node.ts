@@ -39,7 +39,7 @@ async function probe(backend: OrtBackend): Promise<void> {
   const nodes = [{ type: 'Neg', inputs: ['x'], outputs: ['y'], attributes: {} }];
   const model = encode({ nodes, initializers: new Map(), inputs: [value('x')], outputs: [value('y')] });
   const session = await backend.createSession({ model, threads: 1, kept: [] });
-  await session.run({ x: new backend.ort.Tensor('float32', new Float32Array([1]), []) });
+  await session.run({ x: new backend.ort.Tensor('float32', new Float32Array([1]), []) }, { y: null });
   backend.keep(session);
 }
 

@@ -110,9 +110,9 @@ describe('createBackend', () => {
       backend.createSession = async (request) => {
         const session = await create(request);
         const run = session.run.bind(session);
-        session.run = async (feeds) => {
+        session.run = async (feeds, fetches) => {
           most = Math.max(most, ++running);
-          return run(feeds).finally(() => running--);
+          return run(feeds, fetches).finally(() => running--);
         };
         return session;
       };

@@ -9,7 +9,7 @@ import type { Initializer, OnnxGraph, OnnxNode, ValueInfo } from './graph.js';
 export interface Lowered {
   readonly graph: OnnxGraph;
   /** Graph inputs whose values the host computes before every run. */
-  readonly hostInputs: readonly (Spec & { readonly name: string; readonly compute: HostCompute })[];
+  readonly hostInputs: readonly (Spec & { readonly name: string; readonly compute: HostCompute; readonly tensor: Tensor })[];
   /** Checks of the values of graph inputs, by input name. */
   readonly checks: readonly { readonly name: string; readonly check: RangeCheck }[];
   /** Rough cost of a run. */
@@ -41,7 +41,7 @@ export function lower(
   const names = new Map<Tensor, string>();
   const nodes: OnnxNode[] = [];
   const initializers = new Map<string, Initializer>();
-  const hostInputs: (Spec & { name: string; compute: HostCompute })[] = [];
+  const hostInputs: (Spec & { name: string; compute: HostCompute; tensor: Tensor })[] = [];
   const checks: { name: string; check: RangeCheck }[] = [];
   const inputNames = new Map(inputs.map(({ name, tensor }) => [tensor, name]));
   let count = 0;
@@ -90,7 +90,7 @@ export function lower(
       const [tensor] = node.outputs as [Tensor];
       const { compute } = node.attributes as { compute: HostCompute };
       const name = `h${hostInputs.length}`;
-      hostInputs.push({ name, shape: tensor.shape, dtype: tensor.dtype, compute });
+      hostInputs.push({ name, shape: tensor.shape, dtype: tensor.dtype, compute, tensor });
       names.set(tensor, name);
       continue;
     }

@@ -1,5 +1,6 @@
 import { wrongType } from '../core/errors.js';
-import type { Named, Transform } from './transform.js';
+import type { RefreshContext } from './gradients.js';
+import type { Transform } from './transform.js';
 
 /**
  * Transforms one after the other: each gets the updates of the one before.
@@ -30,7 +31,7 @@ export function chain(...transforms: readonly Transform[]): Transform {
         }),
       ),
   );
-  const translate = (state: Named, names: ReadonlyMap<string, string>): Named =>
+  const translate = <V>(state: Readonly<Record<string, V>>, names: ReadonlyMap<string, string>): Readonly<Record<string, V>> =>
     Object.fromEntries(
       Object.entries(state).flatMap(([key, value]) => {
         const [head = '', ...rest] = key.split('.');
@@ -38,16 +39,31 @@ export function chain(...transforms: readonly Transform[]): Transform {
         return name === undefined ? [] : [[[name, ...rest].join('.'), value]];
       }),
     );
-  const outward = (state: Named, i: number): Named => translate(state, renames[i] as ReadonlyMap<string, string>);
-  const inward = (state: Named, i: number): Named =>
+  const outward = <V>(state: Readonly<Record<string, V>>, i: number) => translate(state, renames[i] as ReadonlyMap<string, string>);
+  const inward = <V>(state: Readonly<Record<string, V>>, i: number) =>
     translate(state, new Map([...(renames[i] as Map<string, string>)].map(([a, b]) => [b, a])));
+  const only = <K extends 'gradients' | 'learningRate'>(key: K): Pick<Transform, K> => {
+    const [first, second] = transforms.flatMap((item) => item[key] ?? []);
+    if (second !== undefined && key === 'gradients') {
+      throw new TypeError('chain: two of the transforms ask for a gradient strategy of their own; a step has one');
+    }
+    return (first === undefined || second !== undefined ? {} : { [key]: first }) as Pick<Transform, K>;
+  };
   return {
+    ...only('gradients'),
+    ...only('learningRate'),
+    refreshes: transforms.flatMap(({ refreshes = [] }, i) =>
+      refreshes.map((refresh) => ({
+        ...refresh,
+        compute: async (context: RefreshContext) => outward(await refresh.compute({ ...context, state: inward(context.state, i) }), i),
+      })),
+    ),
     slots: renames.flatMap((names) => [...names.values()]),
     init: (params) => Object.assign({}, ...transforms.map((item, i) => outward(item.init(params), i))),
-    update: (updates, state, params) =>
+    update: (updates, state, params, extra) =>
       transforms.reduce(
         (done, item, i) => {
-          const next = item.update(done.updates, inward(state, i), params);
+          const next = item.update(done.updates, inward(state, i), params, extra);
           return { updates: next.updates, state: { ...done.state, ...outward(next.state, i) } };
         },
         { updates, state },

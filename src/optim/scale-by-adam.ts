@@ -3,7 +3,8 @@ import { zeros } from '../core/ops/constant.js';
 import { add, div, expm1, maximum, mul, neg, sqrt, square } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
-import { checkDecayRate, mapNamed, type Named, slot, stateOf, type Transform, transform, wide } from './transform.js';
+import type { Named } from './gradients.js';
+import { checkDecayRate, mapNamed, slot, stateOf, type Transform, transform, wide } from './transform.js';
 
 export interface ScaleByAdamOptions {
   /** Decay rate of the first moment, in [0, 1). Default 0.9. */

@@ -1,6 +1,6 @@
 import { checkNumber, wrongType } from '../core/errors.js';
 import { hostInput } from '../core/leaf.js';
-import { mul } from '../core/ops/elementwise.js';
+import { mul, neg } from '../core/ops/elementwise.js';
 import { mapNamed, type Transform, transform, wide } from './transform.js';
 
 /** A learning rate as a function of the step, which counts from 0. Computed on the host in float64. */
@@ -27,16 +27,17 @@ export function scaleByLearningRate(learningRate: LearningRate): Transform {
 /** {@link scaleByLearningRate} as a part of `fn`. */
 export function learningRateLink(fn: string, learningRate: LearningRate): Transform {
   checkLearningRate(fn, learningRate);
+  const rateAt = (step: number): number => {
+    if (typeof learningRate === 'number') return learningRate;
+    const rate = learningRate(step);
+    checkNumber(fn, `learningRate(${step})`, rate, 'a number >= 0', (lr) => lr >= 0);
+    return rate;
+  };
   return transform(fn, {
-    update: (updates) => {
-      const factor =
-        typeof learningRate === 'number'
-          ? -learningRate
-          : hostInput(({ step }) => {
-              const rate = learningRate(step);
-              checkNumber(fn, `learningRate(${step})`, rate, 'a number >= 0', (lr) => lr >= 0);
-              return -rate;
-            });
+    learningRate: rateAt,
+    update: (updates, _state, _params, extra) => {
+      const rate = extra.learningRate ?? (typeof learningRate === 'number' ? learningRate : hostInput(({ step }) => rateAt(step)));
+      const factor = typeof rate === 'number' ? -rate : neg(rate);
       return { updates: mapNamed(updates, (u) => mul(wide(u), factor)) };
     },
   });

@@ -2,9 +2,7 @@ import { checkNumber, wrongType } from '../core/errors.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
 import { likeTree, namedTensors } from '../core/updates.js';
-
-/** Tensors by name. Names of parameters are paths in their tree (`blocks.0.weight`). */
-export type Named = Readonly<Record<string, Tensor>>;
+import type { Extra, GradientStrategy, Named, Refresh } from './gradients.js';
 
 /**
  * A gradient transform, and so an optimizer: a pair of pure functions of traced values, to be composed with `chain`.
@@ -21,28 +19,36 @@ export interface Transform {
    *
    * @param updates a tree like `params`; a leaf that is undefined has no gradient in this step: its parameter and its state are left alone
    * @param state as returned by `init` or by the last `update`
+   * @param extra what the gradient strategy found besides the gradients
    */
-  update<P>(updates: P, state: Named, params: P): { updates: P; state: Named };
+  update<P>(updates: P, state: Named, params: P, extra?: Extra): { updates: P; state: Named };
+  /** How it wants its gradients to be obtained. Default: one gradient of the whole batch. */
+  readonly gradients?: GradientStrategy;
+  /** What the host computes between steps. */
+  readonly refreshes?: readonly Refresh[];
+  /** The learning rate of a step, where it has one. */
+  readonly learningRate?: (step: number) => number;
 }
 
 /** A transform that ends with the learning rate, so that its updates can be applied. */
 export type Optimizer = Transform;
 
 /** What a transform does, in terms of names. */
-export interface Rule {
+export interface Rule extends Pick<Transform, 'gradients' | 'refreshes' | 'learningRate'> {
   readonly slots?: readonly string[];
   init?(params: Named): Named;
   /** `updates` holds the parameters that have a gradient; so must the result. */
-  update(updates: Named, state: Named, params: Named): { updates: Named; state?: Named };
+  update(updates: Named, state: Named, params: Named, extra: Extra): { updates: Named; state?: Named };
 }
 
 /** A transform from a rule about named Tensors. State that the rule does not return stays as it is. */
-export function transform(fn: string, { slots = [], init = () => ({}), update }: Rule): Transform {
+export function transform(fn: string, { slots = [], init = () => ({}), update, ...rest }: Rule): Transform {
   return {
+    ...rest,
     slots,
     init: (params) => init(namedTensors(fn, params)),
-    update: (updates, state, params) => {
-      const result = update(namedTensors(fn, updates), state, namedTensors(fn, params));
+    update: (updates, state, params, extra = {}) => {
+      const result = update(namedTensors(fn, updates), state, namedTensors(fn, params), extra);
       return { updates: likeTree(fn, updates, result.updates), state: { ...state, ...result.state } };
     },
   };

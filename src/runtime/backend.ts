@@ -29,6 +29,8 @@ export interface SessionRequest {
   readonly threads: number;
   /** Outputs that stay on the device. */
   readonly kept: readonly string[];
+  /** Whether the weights are constants of the model. */
+  readonly constantWeights?: boolean;
 }
 
 /** @internal The backend that programs work with. */
@@ -57,11 +59,11 @@ export class OrtBackend implements Backend {
     return this.device === 'cpu' && flops >= SINGLE_THREAD_FLOPS ? this.settings.threads : 1;
   }
 
-  createSession({ model, threads, kept }: SessionRequest): Promise<OrtSession> {
+  createSession({ model, threads, kept, constantWeights = false }: SessionRequest): Promise<OrtSession> {
     return this.ort.InferenceSession.create(model, {
       executionMode: 'sequential',
       // 'all' would add the blocked layout of images, which pays with constant weights only and costs reordering without.
-      graphOptimizationLevel: 'extended',
+      graphOptimizationLevel: constantWeights ? 'all' : 'extended',
       logSeverityLevel: 4, // what fails is thrown
       ...(this.device === 'cpu' ? { intraOpNumThreads: threads } : {}),
       ...(this.device === 'webgpu' ? { preferredOutputLocation: Object.fromEntries(kept.map((name) => [name, 'gpu-buffer'])) } : {}),

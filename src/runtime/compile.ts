@@ -50,15 +50,10 @@ export function compile<A extends unknown[], R>(backend: Backend, fn: (...args: 
   if (!Array.isArray(axes)) throw wrongType('compile', 'axes', 'a list with one entry per argument', axes);
   checkNumber('compile', 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
   const name = fn.name || 'compiled function';
-  const program = new Program<readonly unknown[], Tree<number>>(
-    name,
-    device,
-    (leaves, args) => {
-      const tensors = leaves.values();
-      return indexOutputs(name, fn(...(args.map((arg) => withTensors(arg, tensors)) as A)));
-    },
-    seed,
-  );
+  const program = new Program<readonly unknown[], Tree<number>>(name, device, (leaves, args) => {
+    const tensors = leaves.values();
+    return indexOutputs(name, fn(...(args.map((arg) => withTensors(arg, tensors)) as A)));
+  });
   let closed = false;
   const run = async (...inputs: unknown[]): Promise<unknown> => {
     if (closed) throw new Error(`${name}: the compiled function is closed`);
@@ -66,7 +61,7 @@ export function compile<A extends unknown[], R>(backend: Backend, fn: (...args: 
     return device.queue.add(async () => {
       openBackend(name, device); // it may have been closed while this run waited
       const values = leaves.map(({ array }) => toValue(device.ort, array));
-      const { outputs, meta } = await program.run(leaves, values, compiled.step, inputs);
+      const { outputs, meta } = await program.run(leaves, values, { step: compiled.step, seed }, inputs);
       compiled.step++;
       return fillOutputs(name, meta, outputs);
     });

@@ -1,9 +1,7 @@
 import type { NDArray } from '../core/array.js';
-import { allocate, type DType, type TypedArray, toFloat16Bits } from '../core/dtype.js';
-import { outOfRange, wrongType } from '../core/errors.js';
-import { type HostContext, inputLeaf } from '../core/leaf.js';
+import type { TypedArray } from '../core/dtype.js';
+import { inputLeaf } from '../core/leaf.js';
 import { checkRange } from '../core/ops/indexing.js';
-import { createRng, foldIn, keyFromSeed, type Rng } from '../core/rng.js';
 import { sizeOf } from '../core/shape.js';
 import type { RangeCheck, Spec, Tensor } from '../core/tensor.js';
 import { encode } from '../onnx/encode.js';
@@ -12,6 +10,7 @@ import { fits, type Initializer, type OnnxGraph, sameInitializer, sameStructure 
 import { type Lowered, lower } from '../onnx/lower.js';
 import { type Unified, unify } from '../onnx/unify.js';
 import type { OrtBackend } from './backend.js';
+import { hostInputsOf, hostValue, type RunContext } from './host-inputs.js';
 import type { Ort, OrtTensor } from './ort.js';
 
 /** A value fed to a program: an array of the host, or one that a run left on the device. */
@@ -34,6 +33,10 @@ export interface Traced<M> {
   readonly outputs: readonly Tensor[];
   /** Whether an output stays on the device. */
   readonly kept?: readonly boolean[];
+  /** Whether the weights are constants of the graph, which the runtime can prepare. */
+  readonly constantWeights?: boolean;
+  /** Host inputs by the number of their stream. Default: in the order of the trace. */
+  readonly hostInputs?: readonly Tensor[];
   /** Whatever the caller wants to remember of this trace. */
   readonly meta: M;
 }
@@ -43,6 +46,7 @@ interface Family extends Unified {
   /** Sizes of the named axes it was traced at; none if it serves no others. */
   readonly sizes: ReadonlyMap<string, number>;
   readonly kept: readonly string[];
+  readonly constantWeights: boolean;
   /** The graph as it runs. */
   readonly model: OnnxGraph;
   /** Threads of its session: those of the largest run so far. */
@@ -51,7 +55,7 @@ interface Family extends Unified {
 
 interface Plan<M> {
   readonly family: Family;
-  readonly hostInputs: Lowered['hostInputs'];
+  readonly hostInputs: readonly (Lowered['hostInputs'][number] & { readonly stream: number })[];
   readonly checks: readonly { index: number; check: RangeCheck }[];
   readonly flops: number;
   readonly bytes: number;
@@ -116,18 +120,26 @@ export class Program<S, M> {
   /**
    * @param fn name for error messages
    * @param trace builds the outputs from one Tensor per leaf and from what `run` was given as the source of the leaves
-   * @param seed of the host inputs' generators
    */
   constructor(
     private readonly fn: string,
     private readonly backend: OrtBackend,
     private readonly trace: (leaves: readonly Tensor[], source: S) => Traced<M>,
-    private readonly seed: number,
   ) {}
 
-  /** Runs once. To be called from within the backend's queue. Kept outputs belong to the caller, to be disposed. */
-  async run(leaves: readonly Leaf[], values: readonly Value[], step: number, source: S): Promise<{ outputs: Value[]; meta: M }> {
-    const { backend, seed } = this;
+  /**
+   * Runs once. To be called from within the backend's queue. Kept outputs belong to the caller, to be disposed.
+   *
+   * @param into arrays of the host for the outputs to be written to, by index; asked for with what the trace said
+   */
+  async run(
+    leaves: readonly Leaf[],
+    values: readonly Value[],
+    context: RunContext,
+    source: S,
+    into?: (meta: M) => readonly (Value | undefined)[],
+  ): Promise<{ outputs: Value[]; meta: M }> {
+    const { backend } = this;
     const plan = this.#plan(leaves, source);
     for (const { index, check } of plan.checks) {
       const { tensor } = values[index] as Value;
@@ -140,27 +152,21 @@ export class Program<S, M> {
     values.forEach(({ tensor }, i) => {
       feeds[inputName(i)] = tensor;
     });
-    plan.hostInputs.forEach(({ name, shape, dtype, compute }, i) => {
-      let rng: Rng | undefined; // one stream per run, made when it is first asked for
-      const context: HostContext = {
-        step,
-        get rng() {
-          rng ??= createRng(foldIn(foldIn(keyFromSeed(seed), step), i));
-          return rng;
-        },
-      };
-      feeds[name] = new backend.ort.Tensor(dtype, hostData(compute(context), dtype, sizeOf(shape)), shape);
-    });
+    for (const { name, stream, compute, ...spec } of plan.hostInputs) {
+      feeds[name] = new backend.ort.Tensor(spec.dtype, hostValue(compute, spec, context, stream), spec.shape);
+    }
     const threads = backend.threadsFor(plan.flops);
     if (threads > family.threads) {
       await backend.sessions.release(family);
       family.threads = threads;
     }
-    const session = await backend.sessions.get(family, plan.bytes, () =>
-      backend.createSession({ model: encode(family.model), threads: family.threads, kept: family.kept }),
+    const session = await backend.sessions.get(family, plan.bytes, () => backend.createSession({ ...family, model: encode(family.model) }));
+    const given = into?.(plan.meta) ?? [];
+    const fetches = plan.outputs.map((_, i) => [outputName(i), given[i]?.tensor ?? null] as const);
+    const results = await session.run(feeds, Object.fromEntries(fetches));
+    const outputs = plan.outputs.map(
+      (spec, i): Value => given[i] ?? { ...spec, tensor: results[outputName(i)] as OrtTensor, owner: family },
     );
-    const results = await session.run(feeds);
-    const outputs = plan.outputs.map((spec, i): Value => ({ ...spec, tensor: results[outputName(i)] as OrtTensor, owner: family }));
     backend.sessions.hold(family, outputs.filter(onDevice).length);
     return { outputs, meta: plan.meta };
   }
@@ -183,14 +189,15 @@ export class Program<S, M> {
         `${this.fn}: the trace has ${lowered.size} nodes. Loops are unrolled in the trace; shorten them, or compile one iteration and call it repeatedly.`,
       );
     }
-    const family = this.#family(lowered, leaves, source, sizes, traced.kept ?? []);
+    const family = this.#family(lowered, leaves, source, sizes, traced);
     const values = family.varying.map(([first]) => {
       const { data, shape, dtype } = lowered.graph.initializers.get(first as string) as Initializer;
       return [first as string, new this.backend.ort.Tensor(dtype, data, shape)];
     });
+    const streams = traced.hostInputs ?? hostInputsOf(traced.outputs);
     const plan: Plan<M> = {
       family,
-      hostInputs: lowered.hostInputs,
+      hostInputs: lowered.hostInputs.map((host) => ({ ...host, stream: streams.indexOf(host.tensor) })),
       checks: lowered.checks.map(({ name, check }) => ({ index: leaves.findIndex((_, i) => inputName(i) === name), check })),
       flops: lowered.flops,
       bytes: lowered.bytes,
@@ -214,12 +221,13 @@ export class Program<S, M> {
   }
 
   /** A family that serves this graph: one that is there, else one unified with a trace at other sizes, else the graph alone. */
-  #family(lowered: Lowered, leaves: readonly Leaf[], source: S, axes: ReadonlyMap<string, number>, keep: readonly boolean[]): Family {
+  #family(lowered: Lowered, leaves: readonly Leaf[], source: S, axes: ReadonlyMap<string, number>, traced: Traced<M>): Family {
     const { graph } = lowered;
+    const { kept: keep = [], constantWeights = false } = traced;
     const kept = keep.flatMap((yes, i) => (yes ? [outputName(i)] : []));
     const add = (unified: Unified, served: ReadonlyMap<string, number>): Family => {
       const model = fuseProducts(unified.graph, (name) => lowered.shapes.get(name));
-      const family = { ...unified, sizes: served, kept, model, threads: 1 };
+      const family = { ...unified, sizes: served, kept, constantWeights, model, threads: 1 };
       this.#families.push(family);
       return family;
     };
@@ -290,18 +298,4 @@ function axisSizes(fn: string, leaves: readonly Leaf[]): Map<string, number> {
     });
   }
   return new Map([...sizes].map(([name, { size }]) => [name, size]));
-}
-
-function hostData(value: number | ArrayLike<number>, dtype: DType, size: number): TypedArray {
-  if (typeof value !== 'number' && typeof value?.length !== 'number') {
-    throw wrongType('hostInput', 'compute', 'a number or a list of numbers as its result', value);
-  }
-  const data = allocate(dtype, size);
-  const count = typeof value === 'number' ? size : value.length;
-  if (count !== size) throw outOfRange('hostInput', 'compute', `${size} numbers as its result`, count);
-  for (let i = 0; i < size; i++) {
-    const item = typeof value === 'number' ? value : (value[i] as number);
-    data[i] = dtype === 'float16' ? toFloat16Bits(item) : dtype === 'bool' ? (item ? 1 : 0) : item;
-  }
-  return data;
 }

@@ -1,1 +1,4 @@
-export { createTrainer, type LossContext, type LossResult, type Report, type Trainer, type TrainerOptions } from './trainer.js';
+export { type Metric, meanOf } from './metrics/metric.js';
+export type { LossContext, LossResult } from './outcome.js';
+export type { Snapshot, Snapshotable } from './snapshot.js';
+export { createTrainer, type Predictor, type Report, type Trainer, type TrainerOptions } from './trainer.js';

@@ -1,37 +1,45 @@
 import { type ArrayLike, isArrayLike, type NDArray } from '../core/array.js';
 import { isFloat } from '../core/dtype.js';
-import { checkNumber, checkOptions, outOfRange, wrongType } from '../core/errors.js';
-import { pullBack, scalarLoss } from '../core/grad.js';
-import { reshape } from '../core/ops/broadcast.js';
-import { ones } from '../core/ops/constant.js';
-import { concat } from '../core/ops/movement.js';
-import { cast } from '../core/ops/select.js';
-import { sameShape } from '../core/shape.js';
-import { checkTensor, isTensor, type Tensor } from '../core/tensor.js';
+import { checkNumber, checkOptions, checkSize, wrongType } from '../core/errors.js';
 import { mapTree, type Tree } from '../core/tree.js';
-import type { ArrayInputs, Arrays } from '../core/types.js';
-import { applyUpdates, likeTree, namedTensors } from '../core/updates.js';
-import type { Named, Optimizer } from '../optim/transform.js';
-import { type Backend, openBackend } from '../runtime/backend.js';
-import { type ArrayLeaf, type Axes, arrayLeaves, fillOutputs, indexOutputs, isAxisNames, withTensors } from '../runtime/edge.js';
-import { dispose, type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
+import type { ArrayInputs, Arrays as ArraysOf } from '../core/types.js';
+import type { GradientStrategy } from '../optim/gradients.js';
+import type { Optimizer } from '../optim/transform.js';
+import { type Backend, type OrtBackend, openBackend } from '../runtime/backend.js';
+import { type ArrayLeaf, type Axes, arrayLeaves, isAxisNames } from '../runtime/edge.js';
+import type { RunContext } from '../runtime/host-inputs.js';
+import { Program, toArray, toValue, type Value } from '../runtime/program.js';
+import { defaultAxes, firstRows, padBatch, rowsOf } from './batch.js';
+import { DeviceEngine } from './device-engine.js';
+import { type Arrays, type BatchInput, type Engine, leavesOf, mapRecord, takeNamed } from './engine.js';
+import { Evaluator, type Totals } from './evaluator.js';
+import { HostEngine } from './host-engine.js';
+import { checkFinite } from './non-finite.js';
+import { type LossContext, type LossResult, type Place, unpackMetrics } from './outcome.js';
+import { type Predict, Prediction } from './prediction.js';
+import { Reader } from './reader.js';
+import { checkEntries, type Snapshot, type Snapshotable } from './snapshot.js';
+import type { Job } from './step-trace.js';
 
-export interface LossContext {
-  /** True in `step`, false in `evaluate`. */
-  readonly training: boolean;
-}
-
-/** A scalar loss, alone or with scalars to report. */
-export type LossResult<M extends string = string> = Tensor | { readonly loss: Tensor; readonly metrics?: Readonly<Record<M, Tensor>> };
-
-export interface TrainerOptions<P, B, X, Y, M extends string = string> {
-  /** The loss of a batch. Its metrics are scalars; they get no gradient. */
-  loss: (params: P, batch: B, context: LossContext) => LossResult<M>;
+export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
+  /** The loss of a batch. Metrics, state and values per sample get no gradient. */
+  loss: (params: P, batch: B, context: LossContext<S>) => LossResult<M, S>;
   /** Initial parameters: a tree of float arrays. They are copied. */
   params: ArrayInputs<P>;
   optimizer: Optimizer;
+  /** The model's initial state, such as running statistics: a tree of arrays. They are copied. Default: none. */
+  state?: ArrayInputs<S>;
   /** The model's forward pass, for {@link Trainer.predict}. */
-  predict?: (params: P, inputs: X) => Y;
+  predict?: (params: P, inputs: X, context: LossContext<S>) => Y;
+  /** Which parameters are trained. The others get no gradient, no optimizer state and no decay. Default: all. */
+  trainable?: (name: string, shape: readonly number[]) => boolean;
+  /** How gradients are obtained. Default: as the optimizer asks for, else one gradient of the whole batch. */
+  gradients?: GradientStrategy;
+  /**
+   * Fill batches up to this many rows with zeros. The loss gets a `mask` and must leave the padding out. Batches of other
+   * sizes work without, but not for a loss that looks at the batch as a whole. Default: no padding.
+   */
+  padTo?: number;
   /**
    * Named axes of the batch. Default: the first axis of every array is `'batch'`, so that a smaller last batch needs no
    * new session. `null`: none.
@@ -39,26 +47,63 @@ export interface TrainerOptions<P, B, X, Y, M extends string = string> {
   axes?: Axes;
   /** Seed of the generators that host inputs draw from. Default 0. */
   seed?: number;
+  /** Called before every step with its number, from 0. If it fails, the step is not made. */
+  beforeStep?: (step: number) => unknown;
+  /** Called after every step with its report. If it fails, `step` does, but the step was made. */
+  afterStep?: (report: Report<M>, step: number) => unknown;
+  /** Keep a snapshot of every so many steps on the host, as {@link Trainer.lastSnapshot}: a lost device takes its memory along. Default: never. */
+  snapshotEvery?: number;
+  /**
+   * Fail a step whose loss or gradients are not finite, before anything changes, with an error that names the first Tensor that was not.
+   * Costs a look at every gradient. Default false: such numbers go on into the parameters.
+   */
+  debugNonFinite?: boolean;
 }
 
 export interface Report<M extends string = string> {
   readonly loss: number;
   /** What the loss function returned as metrics. */
   readonly metrics: Readonly<Record<M, number>>;
+  /** What the loss function returned as `perSample`, without padding. */
+  readonly perSample?: NDArray;
 }
 
-/** Parameters and optimizer state on a device, and the steps that change them. */
-export interface Trainer<P, B, X, Y, M extends string = string> extends AsyncDisposable {
+/** A forward pass with fixed weights. */
+export interface Predictor<X, Y> extends AsyncDisposable {
+  (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>>;
+  /** Releases the sessions. */
+  close(): Promise<void>;
+}
+
+/** Parameters, model and optimizer state on a device, and the steps that change them. */
+export interface Trainer<P, B, X, Y, S = unknown, M extends string = string> extends Snapshotable, AsyncDisposable {
   /** Number of successful steps so far; schedules see it. */
   readonly steps: number;
+  /**
+   * The learning rate of the next step; undefined if the optimizer has none or several. A number that is set takes the place of the
+   * optimizer's own rate or schedule, until it is set to undefined.
+   */
+  get learningRate(): number | undefined;
+  set learningRate(rate: number | undefined);
+  /** With the option `snapshotEvery` the newest of its snapshots. */
+  readonly lastSnapshot: Snapshot | undefined;
   /** One update. If it fails, nothing has changed. Steps that are not awaited run in order. */
   step(batch: ArrayInputs<B>): Promise<Report<M>>;
   /** Loss and metrics without an update, with `training: false`. */
   evaluate(batch: ArrayInputs<B>): Promise<Report<M>>;
+  /** Loss and metrics of many batches together: their sums are added up on the device and read once. Values per sample are left out. */
+  evaluateAll(batches: Iterable<ArrayInputs<B>> | AsyncIterable<ArrayInputs<B>>): Promise<Report<M>>;
   /** The outputs of the `predict` function for the current parameters. */
-  predict(inputs: ArrayInputs<X>): Promise<Arrays<Y>>;
+  predict(inputs: ArrayInputs<X>): Promise<ArraysOf<Y>>;
+  /**
+   * The `predict` function with the parameters and the state of now as constants of its graph, which later steps do not change. Faster
+   * than `predict` for many calls, as the runtime prepares weights that it knows.
+   */
+  predictor(): Promise<Predictor<X, Y>>;
   /** A copy of the current parameters. */
-  params(): Promise<Arrays<P>>;
+  params(): Promise<ArraysOf<P>>;
+  /** A copy of the model's state. */
+  state(): Promise<ArraysOf<S>>;
   /** A copy of the optimizer's state: `<slot>.<parameter>`. */
   optimizerState(): Promise<Record<string, NDArray>>;
   /** Releases sessions and device memory. Steps that wait for their turn are refused. */
@@ -66,57 +111,51 @@ export interface Trainer<P, B, X, Y, M extends string = string> extends AsyncDis
 }
 
 const fn = 'createTrainer';
-const trainerOptions = ['loss', 'params', 'optimizer', 'predict', 'axes', 'seed'];
+const trainerOptions = [
+  'loss',
+  'params',
+  'optimizer',
+  'state',
+  'predict',
+  'trainable',
+  'gradients',
+  'padTo',
+  'axes',
+  'seed',
+  'beforeStep',
+  'afterStep',
+  'snapshotEvery',
+  'debugNonFinite',
+];
 
-/** Loss and metrics in one vector: every output that is read back costs. */
-function pack(method: string, result: LossResult): { loss: Tensor; packed: Tensor; names: string[] } {
-  const fn = `trainer.${method}`;
-  const isRecord = typeof result === 'object' && result !== null && 'loss' in result;
-  if (!isTensor(result) && !isRecord) throw wrongType(fn, 'the loss function', 'a Tensor or { loss, metrics? } as its result', result);
-  const { loss, metrics = {}, ...rest } = isTensor(result) ? { loss: result } : result;
-  const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned '${unknown}'; expected a Tensor or { loss, metrics? }`);
-  const scalar = scalarLoss(fn, loss);
-  const values = Object.entries(metrics).map(([name, value]) => {
-    if (checkTensor(fn, `metric '${name}'`, value).rank !== 0) throw outOfRange(fn, `metric '${name}'`, 'a scalar (shape [])', value);
-    return value;
-  });
-  const vector = [scalar, ...values].map((value) => reshape(cast(value, 'float32'), [1]));
-  return { loss: scalar, packed: concat(vector), names: Object.keys(metrics) };
+const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
+
+/** The arrays of a tree by path, and a function that makes trees like it. */
+function readTree(name: string, tree: unknown): { arrays: Arrays; fill: <V>(named: Readonly<Record<string, V>>) => Tree<V> } {
+  const leaves = arrayLeaves(fn, name, tree);
+  // The tree without its data: what the caller does to theirs later changes nothing.
+  const blank = mapTree(fn, tree, isArrayLike, 'an array', ({ shape }: ArrayLike) => ({ data: [], shape }));
+  return {
+    arrays: Object.fromEntries(leaves.map(({ path, array }) => [path.slice(name.length + 1), array])),
+    fill: (named) => mapTree(fn, blank, isArrayLike, 'an array', (_, path) => named[path]) as Tree<never>,
+  };
 }
 
-const unpack = (value: Value, names: readonly string[]): Report => {
-  const [loss, ...rest] = toArray(value).data;
-  return { loss: loss as number, metrics: Object.fromEntries(names.map((name, i) => [name, rest[i] as number])) };
-};
-
-/** The first axis of every array, where they agree on its size. */
-function defaultAxes(leaves: readonly ArrayLeaf[]): readonly ArrayLeaf[] {
-  const agree = leaves.every(({ shape }) => shape.length > 0 && shape[0] === leaves[0]?.shape[0]);
-  return agree ? leaves.map((leaf) => ({ ...leaf, axes: ['batch'] })) : leaves;
-}
-
-/** What comes after a step must be like what was before it. */
-function checkLike({ path, shape, dtype }: Leaf, tensor: Tensor): void {
-  if (!sameShape(checkTensor('trainer.step', `${path} after the step`, tensor).shape, shape) || tensor.dtype !== dtype) {
-    throw outOfRange('trainer.step', `${path} after the step`, `${dtype}[${shape.join(', ')}] from the optimizer, as before it`, tensor);
-  }
-}
-
-function checkTrainable(leaves: readonly ArrayLeaf[]): void {
+function checkParams(params: Arrays): void {
   const seen = new Map<unknown, string>();
-  for (const { path, array } of leaves) {
+  for (const [name, array] of Object.entries(params)) {
+    const path = name === '' ? 'params' : `params.${name}`;
     if (!isFloat(array.dtype)) throw wrongType(fn, path, 'a float array (parameters are trained)', array);
     const other = seen.get(array.data);
     if (other !== undefined) throw new TypeError(`${fn}: ${other} and ${path} are the same array; share weights inside the model instead`);
     seen.set(array.data, path);
   }
-  if (leaves.length === 0) throw new TypeError(`${fn}: params: expected at least one array`);
+  if (seen.size === 0) throw new TypeError(`${fn}: params: expected at least one array`);
 }
 
 /**
- * A training loop's engine: holds parameters and optimizer state on the device, and turns a loss function and an optimizer
- * into compiled steps.
+ * A training loop's engine: holds parameters, model state and optimizer state on the device, and turns a loss function and an
+ * optimizer into compiled steps.
  *
  * Parameters that the loss does not depend on stay as they are, without decay (PyTorch's rule).
  *
@@ -140,186 +179,245 @@ function checkTrainable(leaves: readonly ArrayLeaf[]): void {
  * await trainer.close();
  * ```
  */
-export async function createTrainer<P, B, X = unknown, Y = unknown, M extends string = never>(
+export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown, M extends string = never>(
   backend: Backend,
-  options: TrainerOptions<P, B, X, Y, M>,
-): Promise<Trainer<P, B, X, Y, M>> {
+  options: TrainerOptions<P, B, X, Y, S, M>,
+): Promise<Trainer<P, B, X, Y, S, M>> {
   const device = openBackend(fn, backend);
   checkOptions(fn, options, trainerOptions);
-  const { loss, params: initial, optimizer, predict, axes, seed = 0 } = options;
-  if (typeof loss !== 'function') throw wrongType(fn, 'loss', 'a function of parameters and batch', loss);
-  if (predict !== undefined && typeof predict !== 'function')
-    throw wrongType(fn, 'predict', 'a function of parameters and inputs', predict);
+  const { loss, optimizer, predict, trainable = () => true, padTo, axes, beforeStep, afterStep, snapshotEvery } = options;
+  const { debugNonFinite = false } = options;
+  let { seed = 0 } = options;
+  const functions = { loss, predict, trainable, beforeStep, afterStep };
+  for (const [name, value] of Object.entries(functions)) {
+    if (typeof value !== 'function' && (value !== undefined || name === 'loss')) throw wrongType(fn, name, 'a function', value);
+  }
   if (typeof optimizer?.update !== 'function') throw wrongType(fn, 'optimizer', 'an optimizer, such as adam()', optimizer);
-  checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
+  const strategy = options.gradients ?? optimizer.gradients ?? { gradients: (evaluate) => evaluate() };
+  if (typeof strategy.gradients !== 'function') throw wrongType(fn, 'gradients', 'a gradient strategy', strategy);
+  if (options.gradients && optimizer.gradients) throw new TypeError(`${fn}: gradients: the optimizer asks for a strategy of its own`);
+  if (typeof debugNonFinite !== 'boolean') throw wrongType(fn, 'debugNonFinite', 'true or false', debugNonFinite);
+  if (padTo !== undefined) checkSize(fn, 'padTo', padTo);
+  if (snapshotEvery !== undefined) checkSize(fn, 'snapshotEvery', snapshotEvery);
+  checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', isCount);
 
-  const paramArrays = arrayLeaves(fn, 'params', initial);
-  checkTrainable(paramArrays);
-  const paramLeaves = paramArrays.map(({ path, shape, dtype }): Leaf => ({ path, shape, dtype }));
-  const paramNames = paramLeaves.map(({ path }) => path.slice('params.'.length));
-  // The tree without its data: what the caller does to theirs later changes nothing.
-  const tree = mapTree(fn, initial, isArrayLike, 'an array', ({ shape }: ArrayLike) => ({ data: [], shape }));
-  const paramTree = (tensors: Iterator<Tensor>): P => withTensors(tree, tensors) as P;
-  let params = paramArrays.map(({ array }) => toValue(device.ort, { ...array, data: array.data.slice() }));
+  const params = readTree('params', options.params);
+  checkParams(params.arrays);
+  const state = readTree('state', options.state ?? {});
+  const trained = Object.entries(params.arrays).filter(([name, { shape }]) => trainable(name, shape));
+  if (trained.length === 0)
+    throw new Error(`${fn}: trainable leaves no parameter to train; there are ${Object.keys(params.arrays).join(', ')}`);
+  let learningRate: number | undefined;
+  const job: Job = {
+    loss: loss as Job['loss'],
+    optimizer,
+    strategy,
+    paramTree: params.fill,
+    stateTree: state.fill,
+    trainable: trained.map(([name]) => name),
+    countNonFinite: debugNonFinite,
+    learningRate: optimizer.learningRate && ((step) => learningRate ?? (optimizer.learningRate?.(step) as number)),
+  };
+  const optimizerArrays = await device.queue.add(() => initialState(device, job, Object.fromEntries(trained)));
+  const reader = new Reader(device);
+  const holdings = { params: params.arrays, state: state.arrays, optimizer: optimizerArrays };
+  const engine: Engine = device.device === 'cpu' ? new HostEngine(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
 
-  const initialise = new Program<null, string[]>(
-    fn,
-    device,
-    (leaves) => {
-      const state = optimizer.init(paramTree(leaves.values()));
-      return { outputs: Object.values(state), meta: Object.keys(state) };
-    },
-    seed,
-  );
-  const { outputs: initialState, meta: stateNames } = await device.queue.add(async () => {
-    const result = await initialise.run(paramLeaves, params, 0, null);
-    await initialise.release();
-    return result;
-  });
-  let state = initialState;
-  const stateLeaves = state.map(({ shape, dtype }, i): Leaf => ({ path: `state ${stateNames[i]}`, shape, dtype }));
-
-  const heldLeaves = [...paramLeaves, ...stateLeaves];
-
-  const stepProgram = new Program<unknown, { names: string[]; changed: number[] }>(
-    'trainer.step',
-    device,
-    (leaves, batch) => {
-      const tensors = leaves.values();
-      const current = paramTree(tensors);
-      const before: Named = Object.fromEntries(stateNames.map((name) => [name, tensors.next().value as Tensor]));
-      const { loss: value, packed, names } = pack('step', loss(current, withTensors(batch, tensors) as B, { training: true }));
-      const trained = namedTensors(fn, current);
-      const gradients = pullBack([value], [ones([], value.dtype)], Object.values(trained));
-      if (gradients.every((g) => g === undefined)) throw new Error('trainer.step: the loss depends on no parameter');
-      const reached = Object.keys(trained).flatMap((name, i) => (gradients[i] ? [[name, gradients[i]] as const] : []));
-      const { updates, state: next } = optimizer.update(likeTree(fn, current, Object.fromEntries(reached)), before, current);
-      const moved = namedTensors(fn, applyUpdates(current, updates));
-      const after = [...paramNames.map((name) => moved[name] as Tensor), ...stateNames.map((name) => next[name] as Tensor)];
-      after.forEach((tensor, i) => {
-        checkLike(heldLeaves[i] as Leaf, tensor);
-      });
-      // What stays as it is need not be returned.
-      const changed = after.flatMap((tensor, i) => (tensor === leaves[i] ? [] : [i]));
-      const outputs = [packed, ...changed.map((i) => after[i] as Tensor)];
-      return { outputs, kept: outputs.map((_, i) => i > 0), meta: { names, changed } };
-    },
-    seed,
-  );
-  const evaluateProgram = new Program<unknown, string[]>(
-    'trainer.evaluate',
-    device,
-    (leaves, batch) => {
-      const tensors = leaves.values();
-      const { packed, names } = pack('evaluate', loss(paramTree(tensors), withTensors(batch, tensors) as B, { training: false }));
-      return { outputs: [packed], meta: names };
-    },
-    seed,
-  );
-  const predictProgram = new Program<unknown, Tree<number>>(
-    'trainer.predict',
-    device,
-    (leaves, inputs) => {
-      const tensors = leaves.values();
-      return indexOutputs('trainer.predict', predict?.(paramTree(tensors), withTensors(inputs, tensors) as X));
-    },
-    seed,
-  );
-  /** Copies values that lie on the device to the host. */
-  const readProgram = new Program<null, null>('trainer', device, (leaves) => ({ outputs: leaves, meta: null }), seed);
-  const programs = [stepProgram, evaluateProgram, predictProgram, readProgram];
+  const evaluator = new Evaluator(device, job, engine, reader);
+  const checkPredict = () => {
+    if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
+    return predict as Predict;
+  };
+  const prediction = predict && new Prediction(device, job, checkPredict(), engine);
 
   let steps = 0;
+  let lastSnapshot: Snapshot | undefined;
   let closed = false;
   const checkOpen = (method: string): void => {
     if (closed) throw new Error(`trainer.${method}: the trainer is closed`);
     openBackend(`trainer.${method}`, device);
   };
-  /** Runs a task on a batch: leaves are read now, the task starts when it is its turn. */
-  const withBatch = async <T>(
-    method: string,
-    batch: unknown,
-    task: (leaves: readonly Leaf[], values: readonly Value[]) => Promise<T>,
-  ): Promise<T> => {
+  /** Runs a task when it is its turn. */
+  const enqueue = async <T>(method: string, task: () => Promise<T>): Promise<T> => {
     checkOpen(method);
-    const predicting = method === 'predict';
-    // Names for the parts of a batch say nothing about inputs that are one array.
-    const names = predicting && isArrayLike(batch) && axes !== null && !isAxisNames(axes) ? undefined : axes;
-    const found = arrayLeaves(`trainer.${method}`, predicting ? 'inputs' : 'batch', batch, names);
-    const leaves = names === undefined ? defaultAxes(found) : found;
     return device.queue.add(() => {
       checkOpen(method);
-      return task(
-        leaves,
-        leaves.map(({ array }) => toValue(device.ort, array)),
-      );
+      return task();
     });
   };
-  const read = async (method: string, leaves: readonly Leaf[], current: () => readonly Value[]): Promise<NDArray[]> => {
+  const context = (): RunContext => ({ step: steps, seed });
+  const readInputs = (method: string, name: string, tree: unknown, named: Axes): readonly ArrayLeaf[] => {
+    const found = arrayLeaves(`trainer.${method}`, name, tree, named);
+    return named === undefined ? defaultAxes(found) : found;
+  };
+  /** The leaves of a batch are read now, whenever it is its turn. */
+  const readBatch = (method: string, tree: unknown): { input: BatchInput; rows: number | undefined } => {
     checkOpen(method);
-    return device.queue.add(async () => {
-      const values = current();
-      if (values.length === 0 || values.every(({ tensor }) => tensor.location === 'cpu')) {
-        return values.map((value) => ({ ...toArray(value), data: toArray(value).data.slice() }));
-      }
-      return (await readProgram.run(leaves, values, steps, null)).outputs.map(toArray);
+    const found = readInputs(method, 'batch', tree, axes);
+    const leaves = padTo === undefined ? found : padBatch(`trainer.${method}`, found, padTo);
+    const values = leaves.map(({ array }) => toValue(device.ort, array));
+    return { input: { tree, leaves, values, masked: padTo !== undefined }, rows: rowsOf(found) };
+  };
+  const report = (places: readonly Place[], sums: readonly number[], perSample?: Value, rows?: number): Report<M> => ({
+    ...(unpackMetrics(places, sums) as Report<M>),
+    ...(perSample ? { perSample: rows === undefined ? toArray(perSample) : firstRows(toArray(perSample), rows) } : {}),
+  });
+  const readPredicted = (inputs: unknown) => {
+    checkOpen('predict');
+    // Names for the parts of a batch say nothing about inputs that are one array.
+    const partsOnly = isArrayLike(inputs) && axes !== null && !isAxisNames(axes);
+    return readInputs('predict', 'inputs', inputs, partsOnly ? undefined : axes);
+  };
+  const takeSnapshot = async (): Promise<Snapshot> => {
+    const { params, state, optimizer } = engine.values;
+    return {
+      step: steps,
+      seed,
+      ...(learningRate === undefined ? {} : { learningRate }),
+      params: await reader.read(params),
+      state: await reader.read(state),
+      optimizer: await reader.read(optimizer),
+    };
+  };
+
+  const makeStep = (batch: unknown): Promise<Report<M>> => {
+    const { input, rows } = readBatch('step', batch);
+    return enqueue('step', async () => {
+      const { packed, places, perSample } = await engine.step(input, context(), async (found) => {
+        if (debugNonFinite) await checkFinite(device, job, engine, input, context(), found);
+      });
+      steps++;
+      if (snapshotEvery !== undefined && steps % snapshotEvery === 0) lastSnapshot = await takeSnapshot();
+      return report(places, [...toArray(packed).data], perSample, rows);
     });
   };
+  // With hooks a step begins when the one before has ended, hooks included.
+  let last: Promise<unknown> = Promise.resolve();
+  const stepWithHooks = (batch: unknown): Promise<Report<M>> => {
+    const result = last.then(async () => {
+      const step = steps;
+      await beforeStep?.(step);
+      const found = await makeStep(batch);
+      await afterStep?.(found, step);
+      return found;
+    });
+    last = result.catch(() => undefined);
+    return result;
+  };
+
   let released = false;
   const release = async (): Promise<void> => {
     if (released) return;
     released = true;
     device.resources.delete(release);
-    dispose(device, [...params, ...state]);
-    for (const program of programs) await program.release();
+    for (const part of [engine, evaluator, prediction, reader]) await part?.release();
   };
   if (device.device !== 'cpu') device.resources.add(release);
   const close = async (): Promise<void> => {
     closed = true;
     await device.queue.add(release);
   };
+  const read = (method: string, of: keyof typeof engine.values) => enqueue(method, () => reader.read(engine.values[of]));
+
   return {
     get steps() {
       return steps;
     },
-    step: (batch) =>
-      withBatch('step', batch, async (leaves, values) => {
-        const { outputs, meta } = await stepProgram.run([...heldLeaves, ...leaves], [...params, ...state, ...values], steps, batch);
-        const [packed, ...fresh] = outputs as [Value, ...Value[]];
-        const all = [...params, ...state];
-        dispose(
-          device,
-          meta.changed.map((i) => all[i] as Value),
-        );
-        meta.changed.forEach((i, k) => {
-          all[i] = fresh[k] as Value;
-        });
-        params = all.slice(0, params.length);
-        state = all.slice(params.length);
-        steps++;
-        return unpack(packed, meta.names);
-      }),
-    evaluate: (batch) =>
-      withBatch('evaluate', batch, async (leaves, values) => {
-        const { outputs, meta } = await evaluateProgram.run([...paramLeaves, ...leaves], [...params, ...values], steps, batch);
-        return unpack(outputs[0] as Value, meta);
-      }),
-    predict: (inputs) => {
-      if (!predict) return Promise.reject(new TypeError('trainer.predict: createTrainer() was given no predict function'));
-      return withBatch('predict', inputs, async (leaves, values) => {
-        const { outputs, meta } = await predictProgram.run([...paramLeaves, ...leaves], [...params, ...values], steps, inputs);
-        return fillOutputs('trainer.predict', meta, outputs) as Arrays<Y>;
+    get learningRate() {
+      return job.learningRate?.(steps);
+    },
+    set learningRate(rate) {
+      const name = 'trainer.learningRate';
+      if (!job.learningRate) throw new TypeError(`${name}: the optimizer has no single learning rate to replace`);
+      if (rate !== undefined) checkNumber(name, 'learningRate', rate, 'a number >= 0 or undefined', (lr) => lr >= 0);
+      learningRate = rate;
+    },
+    get lastSnapshot() {
+      return lastSnapshot;
+    },
+    step: async (batch) => (beforeStep || afterStep ? stepWithHooks(batch) : makeStep(batch)),
+    evaluate: async (batch) => {
+      const { input, rows } = readBatch('evaluate', batch);
+      return enqueue('evaluate', async () => {
+        const totals = await evaluator.run(input, context());
+        return report(totals.places, await evaluator.read(totals), totals.perSample, rows);
       });
     },
-    params: async () => {
-      const arrays = (await read('params', paramLeaves, () => params)).values();
-      return mapTree(fn, tree, isArrayLike, 'an array', () => arrays.next().value as NDArray) as Arrays<P>;
+    evaluateAll: async (batches) => {
+      let totals: Totals | undefined;
+      try {
+        for await (const batch of batches) {
+          const { input } = readBatch('evaluateAll', batch);
+          const before: Totals | undefined = totals;
+          totals = undefined; // given up, whatever happens
+          totals = await enqueue('evaluateAll', () => evaluator.run(input, context(), before));
+        }
+        const all = totals;
+        if (!all) throw new RangeError('trainer.evaluateAll: batches: expected at least one batch, received none');
+        totals = undefined;
+        return await enqueue('evaluateAll', async () => report(all.places, await evaluator.read(all)));
+      } finally {
+        const rest = totals;
+        if (rest) await device.queue.add(async () => evaluator.drop(rest));
+      }
     },
-    optimizerState: async () => {
-      const arrays = await read('optimizerState', stateLeaves, () => state);
-      return Object.fromEntries(stateNames.map((name, i) => [name, arrays[i] as NDArray]));
+    predict: async (inputs) => {
+      checkPredict();
+      const leaves = readPredicted(inputs);
+      return enqueue('predict', async () => (await prediction?.run(inputs, leaves, context())) as ArraysOf<Y>);
+    },
+    predictor: async () => {
+      const forward = checkPredict();
+      const fixed = await enqueue('predictor', async () => {
+        const { params, state } = await takeSnapshot();
+        return new Prediction(device, job, forward, { params, state });
+      });
+      const at = context();
+      let isClosed = false;
+      const run = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
+        const leaves = readPredicted(inputs);
+        return enqueue('predictor', async () => {
+          if (isClosed) throw new Error('trainer.predictor: the predictor is closed');
+          return (await fixed.run(inputs, leaves, at)) as ArraysOf<Y>;
+        });
+      };
+      const end = async (): Promise<void> => {
+        isClosed = true;
+        await device.queue.add(() => fixed.release());
+      };
+      return Object.assign(run, { close: end, [Symbol.asyncDispose]: end });
+    },
+    params: async () => params.fill(await read('params', 'params')) as ArraysOf<P>,
+    state: async () => state.fill(await read('state', 'state')) as ArraysOf<S>,
+    optimizerState: async () => read('optimizerState', 'optimizer'),
+    snapshot: () => enqueue('snapshot', takeSnapshot),
+    restore: async (snapshot) => {
+      const name = 'trainer.restore';
+      if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(name, 'snapshot', 'a snapshot of a trainer', snapshot);
+      checkNumber(name, 'step', snapshot.step, 'an integer >= 0', isCount);
+      checkNumber(name, 'seed', snapshot.seed, 'an integer from 0 to 2^53 - 1', isCount);
+      for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(name, part, engine.values[part], snapshot[part]);
+      await enqueue('restore', async () => {
+        engine.write(snapshot);
+        ({ step: steps, seed, learningRate } = snapshot);
+      });
     },
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** The state that the optimizer begins with. */
+async function initialState(device: OrtBackend, job: Job, trained: Arrays): Promise<Arrays> {
+  const values = mapRecord(trained, (array) => toValue(device.ort, array));
+  const program = new Program<null, string[]>(fn, device, (leaves) => {
+    const state = job.optimizer.init(job.paramTree(takeNamed(values, leaves.values())));
+    return { outputs: Object.values(state), meta: Object.keys(state) };
+  });
+  try {
+    const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed: 0 }, null);
+    return Object.fromEntries(meta.map((name, i) => [name, toArray(outputs[i] as Value)]));
+  } finally {
+    await program.release();
+  }
 }

@@ -541,8 +541,8 @@ function trackGpuTensors(backend: OrtBackend): Set<OrtTensor> {
   vi.spyOn(backend, 'createSession').mockImplementation(async (request) => {
     const session = await create(request);
     const run = session.run.bind(session);
-    session.run = async (feeds) => {
-      const results = await run(feeds);
+    session.run = async (feeds, fetches) => {
+      const results = await run(feeds, fetches);
       for (const tensor of Object.values(results)) {
         if (tensor.location === 'cpu') continue;
         live.add(tensor);

@@ -1,0 +1,118 @@
+import type { NDArray } from '../core/array.js';
+import type { OrtBackend } from '../runtime/backend.js';
+import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
+import { Program, type Value } from '../runtime/program.js';
+import {
+  type Arrays,
+  type BatchInput,
+  copyOf,
+  type Engine,
+  type Holdings,
+  heldLeaves,
+  mapRecord,
+  ownValue,
+  programOf,
+  refresh,
+  type StepResult,
+  takeHeld,
+  type Values,
+} from './engine.js';
+import { HostUpdate, overwrite, type Selection } from './host-update.js';
+import type { Place } from './outcome.js';
+import { type BatchSource, gradientOutputs, type Job, traceGradients } from './step-trace.js';
+
+/** What is known of the outputs of a gradient program, which are: the metrics, the values per sample, the changed state, the gradients. */
+interface Layout {
+  readonly places: readonly Place[];
+  readonly perSample: boolean;
+  /** Names of the model state that changes. */
+  readonly state: readonly string[];
+  readonly selection: Selection;
+}
+
+/**
+ * The engine of devices whose memory is the host's: one graph computes gradients, and the update changes parameters and optimizer
+ * state in place. ONNX Runtime copies what it returns, so it returns as little as possible.
+ */
+export class HostEngine implements Engine {
+  readonly #update: HostUpdate;
+  readonly #programs = new Map<string, Program<BatchSource, Layout>>();
+  readonly #params: Values;
+  #state: Values;
+
+  constructor(
+    private readonly device: OrtBackend,
+    private readonly job: Job,
+    { params, state, optimizer }: Holdings<Arrays>,
+  ) {
+    const trained = Object.fromEntries(job.trainable.map((name) => [name, params[name] as Arrays[string]]));
+    this.#update = new HostUpdate('trainer.step', device, job, trained, optimizer);
+    this.#params = mapRecord(params, (array, name) => this.#update.params[name] ?? ownValue(device, array));
+    this.#state = mapRecord(state, (array) => ownValue(device, array));
+  }
+
+  get values(): Holdings<Values> {
+    return { params: this.#params, state: this.#state, optimizer: this.#update.optimizer };
+  }
+
+  async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
+    const { optimizer, strategy } = this.job;
+    const held = heldLeaves(this.values);
+    const leaves = [...held.leaves, ...batch.leaves];
+    const values = [...held.values, ...batch.values];
+    const variant = strategy.variant?.(context.step) ?? '';
+    const program = programOf(this.#programs, variant, () => this.#program(variant));
+    const { outputs, meta } = await program.run(leaves, values, context, batch, (layout) => this.#targets(layout));
+    const rest = outputs.values();
+    const next = () => rest.next().value as Value;
+    const result: StepResult = { packed: next(), places: meta.places, perSample: meta.perSample ? next() : undefined };
+    const state = Object.fromEntries(meta.state.map((name) => [name, next()]));
+    await accept(result);
+    const refreshed = await refresh(optimizer.refreshes ?? [], context, {
+      params: async () => mapRecord(this.#update.params, copyOf),
+      state: async () => mapRecord(this.#update.optimizer, copyOf),
+      gradients: async () =>
+        Object.fromEntries(meta.selection.gradients.map((name) => [name, copyOf(this.#update.gradients[name] as Value)])),
+    });
+    await this.#update.run(meta.selection, context, refreshed);
+    this.#state = { ...this.#state, ...state };
+    return result;
+  }
+
+  write({ params, state, optimizer }: Holdings<Arrays>): void {
+    overwrite(this.#params, params);
+    this.#state = mapRecord(this.#state, (_, name) => ownValue(this.device, state[name] as NDArray));
+    overwrite(this.#update.optimizer, optimizer);
+  }
+
+  async release(): Promise<void> {
+    for (const program of this.#programs.values()) await program.release();
+    await this.#update.release();
+  }
+
+  /** Where the outputs of a gradient program go: gradients to the memory of the update. */
+  #targets({ perSample, state, selection }: Layout): (Value | undefined)[] {
+    const before = Array<undefined>(1 + Number(perSample) + state.length).fill(undefined);
+    const { gradients, extra } = this.#update;
+    return [
+      ...before,
+      ...selection.gradients.map((name) => gradients[name]),
+      ...Object.entries(selection.extra).flatMap(([key, names]) => names.map((name) => extra[key]?.[name])),
+    ];
+  }
+
+  #program(variant: string): Program<BatchSource, Layout> {
+    return new Program('trainer.step', this.device, (leaves, source) => {
+      const tensors = leaves.values();
+      const held = takeHeld(this.values, tensors);
+      const found = traceGradients(this.job, held, [...tensors], source, variant);
+      const { outputs, state } = gradientOutputs(found, held.state);
+      const selection: Selection = {
+        gradients: Object.keys(found.gradients),
+        extra: mapRecord(found.extra, Object.keys),
+        streams: hostInputsOf(outputs).length,
+      };
+      return { outputs, meta: { places: found.places, perSample: found.perSample !== undefined, state, selection } };
+    });
+  }
+}

@@ -1,0 +1,70 @@
+import { isFloat } from '../core/dtype.js';
+import { topologicalOrder } from '../core/graph.js';
+import { inputOp } from '../core/leaf.js';
+import { concat } from '../core/ops/movement.js';
+import { sizeOf } from '../core/shape.js';
+import type { Node, Tensor } from '../core/tensor.js';
+import type { OrtBackend } from '../runtime/backend.js';
+import type { RunContext } from '../runtime/host-inputs.js';
+import { Program, toArray, type Value } from '../runtime/program.js';
+import { type BatchInput, type Engine, heldLeaves, type StepResult, takeHeld } from './engine.js';
+import { type BatchSource, type Job, nonFinite, traceGradients } from './step-trace.js';
+
+/** What is said of a Tensor that is looked at. */
+interface Place {
+  readonly what: string;
+  readonly backward: boolean;
+}
+
+/** Throws if the loss or a gradient of a step is not finite, with an error that names the first Tensor that was not. */
+export async function checkFinite(
+  device: OrtBackend,
+  job: Job,
+  engine: Engine,
+  batch: BatchInput,
+  context: RunContext,
+  { packed, places }: StepResult,
+): Promise<void> {
+  const end = places.at(-1)?.to ?? 0;
+  const numbers = [...toArray(packed).data];
+  if (Number.isFinite(numbers[0]) && numbers.slice(end).every((count) => count === 0)) return;
+  const variant = job.strategy.variant?.(context.step) ?? '';
+  const program = new Program<BatchSource, Place[]>('trainer.step', device, (leaves, source) => {
+    const tensors = leaves.values();
+    const held = takeHeld(engine.values, tensors);
+    const found = traceGradients(job, held, [...tensors], source, variant);
+    const forward = new Set(topologicalOrder([found.packed]));
+    const order = topologicalOrder([found.packed, ...Object.values(found.gradients)]);
+    const looked = order.flatMap((node) =>
+      node.outputs.flatMap((tensor) => (isFloat(tensor.dtype) && sizeOf(tensor.shape) > 0 ? [{ tensor, node }] : [])),
+    );
+    return {
+      outputs: [concat(looked.map(({ tensor }) => nonFinite(tensor)))],
+      meta: looked.map(({ tensor, node }) => ({ what: describe(tensor), backward: !forward.has(node) })),
+    };
+  });
+  const { leaves, values } = heldLeaves(engine.values);
+  try {
+    const { outputs, meta } = await program.run([...leaves, ...batch.leaves], [...values, ...batch.values], context, batch);
+    const counts = [...toArray(outputs[0] as Value).data];
+    const first = counts.findIndex((count) => count > 0);
+    const place = meta[first];
+    const where = place
+      ? `the first is ${place.what}${place.backward ? ', in the gradient' : ''}: ${counts[first]} of its elements`
+      : 'where is not clear';
+    throw new Error(`trainer.step: step ${context.step}: the loss or its gradients are not finite; ${where}`);
+  } finally {
+    await program.release();
+  }
+}
+
+/** A Tensor in words: what it is, or what it was made of. */
+function describe(tensor: Tensor): string {
+  const { node } = tensor;
+  const type = `${tensor.dtype}[${tensor.shape.join(', ')}]`;
+  if (node.op === inputOp) return `${(node.attributes as { name: string }).name} ${type}`;
+  const from = node.inputs.map((input) => nameOf(input.node)).join(', ');
+  return `${node.op.name}(${from}) ${type}`;
+}
+
+const nameOf = ({ op, attributes }: Node): string => (op === inputOp ? (attributes as { name: string }).name : op.name);

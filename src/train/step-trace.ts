@@ -1,0 +1,172 @@
+import { outOfRange } from '../core/errors.js';
+import { alias, pullBack } from '../core/grad.js';
+import { topologicalOrder } from '../core/graph.js';
+import { hostInput } from '../core/leaf.js';
+import { reshape, sum } from '../core/ops/broadcast.js';
+import { ones } from '../core/ops/constant.js';
+import { concat } from '../core/ops/movement.js';
+import { isFinite as finite, where } from '../core/ops/select.js';
+import { sameShape } from '../core/shape.js';
+import { checkTensor, type Spec, type Tensor } from '../core/tensor.js';
+import { applyUpdates, likeTree, namedTensors } from '../core/updates.js';
+import type { Evaluate, GradientStrategy, Named } from '../optim/gradients.js';
+import type { Optimizer } from '../optim/transform.js';
+import { withTensors } from '../runtime/edge.js';
+import type { Leaf } from '../runtime/program.js';
+import { partOf, rowsOf } from './batch.js';
+import { type LossContext, type LossResult, metricOf, type Outcome, outcomeOf, type Place, packMetrics } from './outcome.js';
+
+const fn = 'trainer.step';
+const WHOLE = [0, 1] as const;
+
+/** What stays the same over all traces of a trainer. */
+export interface Job {
+  readonly loss: (params: unknown, batch: unknown, context: LossContext) => LossResult;
+  readonly optimizer: Optimizer;
+  readonly strategy: GradientStrategy;
+  /** The trees of the caller with Tensors by path; where there is none, undefined. */
+  readonly paramTree: (named: Named) => unknown;
+  readonly stateTree: (named: Named) => unknown;
+  /** Names of the parameters that are trained. */
+  readonly trainable: readonly string[];
+  /** Count gradients that are not finite. */
+  readonly countNonFinite: boolean;
+  /** The learning rate of a step, where it is known. */
+  readonly learningRate: ((step: number) => number) | undefined;
+}
+
+/** A batch that is to be traced. */
+export interface BatchSource {
+  readonly tree: unknown;
+  readonly leaves: readonly Leaf[];
+  /** Whether the last leaf is the mask of the padding. */
+  readonly masked: boolean;
+}
+
+/** The Tensors of a trace, by what they stand for. */
+export interface Held {
+  readonly params: Named;
+  /** Model state. */
+  readonly state: Named;
+}
+
+/** Calls the loss function on (a part of) the batch. */
+export function traceLoss(
+  fn: string,
+  job: Pick<Job, 'loss' | 'paramTree' | 'stateTree'>,
+  { params, state }: Held,
+  tensors: readonly Tensor[],
+  source: BatchSource,
+  training: boolean,
+): Outcome {
+  const mask = source.masked ? (tensors.at(-1) as Tensor) : undefined;
+  const batch = withTensors(source.tree, tensors.values());
+  const context: LossContext = { training, state: job.stateTree(state), ...(mask ? { mask } : {}) };
+  const moved = source.leaves.map((leaf, i) => ({ ...leaf, shape: (tensors[i] as Tensor).shape }));
+  const outcome = outcomeOf(fn, job.loss(job.paramTree(params), batch, context), rowsOf(moved), mask);
+  if (mask && !topologicalOrder([outcome.loss]).includes(mask.node)) {
+    throw new Error(`${fn}: with padTo the loss must leave out the rows where context.mask is 0, and it does not use the mask`);
+  }
+  return outcome;
+}
+
+/** Everything of a step but the update, traced. */
+export interface GradientTrace {
+  /** Sums of the loss and the metrics; with `countNonFinite` the count follows. */
+  readonly packed: Tensor;
+  readonly places: readonly Place[];
+  readonly perSample: Tensor | undefined;
+  /** The model state after the step. */
+  readonly state: Named;
+  readonly gradients: Named;
+  readonly extra: Readonly<Record<string, Named>>;
+}
+
+/** Traces the gradients that the strategy asks for. */
+export function traceGradients(job: Job, held: Held, batch: readonly Tensor[], source: BatchSource, variant: string): GradientTrace {
+  const { strategy, trainable, countNonFinite } = job;
+  const trained = Object.fromEntries(trainable.map((name) => [name, held.params[name] as Tensor]));
+  const outcomes: Outcome[] = [];
+  let state = held.state;
+  const evaluate: Evaluate = ({ params = trained, part = WHOLE, counts = true } = {}) => {
+    // Stand-ins, so that only this evaluation is differentiated.
+    const own = Object.fromEntries(Object.entries(params).map(([name, tensor]) => [name, alias(tensor)]));
+    const found = traceLoss(fn, job, { params: { ...held.params, ...own }, state }, partOf(fn, source.leaves, batch, part), source, true);
+    const { loss, weight } = found;
+    const cotangents = pullBack([loss], [ones([], loss.dtype)], Object.values(own));
+    const gradients = Object.keys(own).flatMap((name, i) => (cotangents[i] ? [[name, cotangents[i]] as const] : []));
+    if (gradients.length === 0) throw new Error(`${fn}: the loss depends on no parameter that is trained`);
+    if (counts) {
+      outcomes.push(found);
+      state = nextState(state, found.state);
+    }
+    return { gradients: Object.fromEntries(gradients), weight };
+  };
+  const { gradients, extra = {}, metrics = {} } = strategy.gradients(evaluate, { params: trained, variant });
+  if (outcomes.length === 0) throw new Error(`${fn}: the gradient strategy made no evaluation that counts`);
+  for (const [name, gradient] of Object.entries(gradients)) checkLike(fn, `the gradient of ${name}`, trained[name] as Tensor, gradient);
+  const records = outcomes.map((o) => o.metrics);
+  const own = Object.entries(metrics).map(([name, value]) => [name, metricOf(fn, name, value, ones([]))] as const);
+  const { packed, places } = packMetrics(fn, records, Object.fromEntries(own));
+  const perSample = outcomes.flatMap((o) => o.perSample ?? []);
+  return {
+    packed: countNonFinite ? concat([packed, ...Object.values(gradients).map(nonFinite)]) : packed,
+    places,
+    perSample: perSample.length === outcomes.length ? concat(perSample) : undefined,
+    state,
+    gradients,
+    extra,
+  };
+}
+
+/** What a graph of gradients returns: the metrics, the values per sample, the model state that changes, and the gradients. */
+export function gradientOutputs(found: GradientTrace, before: Named): { outputs: Tensor[]; state: string[] } {
+  const state = Object.keys(before).filter((name) => found.state[name] !== before[name]);
+  const outputs = [
+    found.packed,
+    ...(found.perSample ? [found.perSample] : []),
+    ...state.map((name) => found.state[name] as Tensor),
+    ...[found.gradients, ...Object.values(found.extra)].flatMap((named) => Object.values(named)),
+  ];
+  return { outputs, state };
+}
+
+/** How many elements of a Tensor are not finite, as a vector of one element. */
+export const nonFinite = (x: Tensor): Tensor => reshape(sum(where(finite(x), 0, 1)), [1]);
+
+/** The state that an evaluation leaves; what it does not return stays. */
+function nextState(before: Named, after: Named | undefined): Named {
+  const unknown = Object.keys(after ?? {}).find((name) => !(name in before));
+  if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned state '${unknown}', which is not in the option state`);
+  for (const [name, tensor] of Object.entries(after ?? {})) checkLike(fn, `state ${name} after the step`, before[name] as Tensor, tensor);
+  return { ...before, ...after };
+}
+
+/** What comes after a step must be like what was before it. */
+function checkLike(fn: string, what: string, { shape, dtype }: Spec, tensor: Tensor): void {
+  if (!sameShape(checkTensor(fn, what, tensor).shape, shape) || tensor.dtype !== dtype) {
+    throw outOfRange(fn, what, `${dtype}[${shape.join(', ')}], as before it`, tensor);
+  }
+}
+
+/** Parameters and optimizer state after the update; what stays as it is is the same Tensor. */
+export function traceUpdate(
+  fn: string,
+  job: Pick<Job, 'optimizer' | 'paramTree' | 'learningRate'>,
+  params: Named,
+  state: Named,
+  gradients: Named,
+  extra: Readonly<Record<string, Named>>,
+): { params: Named; state: Named } {
+  const { optimizer, paramTree, learningRate } = job;
+  const current = paramTree(params);
+  const rate = learningRate && { learningRate: hostInput(({ step }) => learningRate(step)) };
+  const { updates, state: next } = optimizer.update(likeTree(fn, paramTree(params), gradients), state, current, {
+    ...rate,
+    gradients: extra,
+  });
+  const moved = applyUpdates(params, namedTensors(fn, updates));
+  for (const [name, before] of Object.entries(params)) checkLike(fn, `params.${name} after the step`, before, moved[name] as Tensor);
+  for (const [name, before] of Object.entries(state)) checkLike(fn, `state ${name} after the step`, before, next[name] as Tensor);
+  return { params: moved, state: next };
+}
