@@ -45,3 +45,7 @@ export function mapTree<L, R>(
   };
   return walk(tree, '');
 }
+
+/** A record with `visit(value, key)` in place of every value. */
+export const mapRecord = <A, B>(record: Readonly<Record<string, A>>, visit: (value: A, key: string) => B): Record<string, B> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, visit(value, key)]));

@@ -18,6 +18,10 @@ export function namedTensors(fn: string, tree: unknown): Record<string, Tensor> 
 export const likeTree = <P>(fn: string, tree: P, named: Readonly<Record<string, Tensor>>): P =>
   mapTree(fn, tree, isUpdate, 'a Tensor', (_, path) => named[path]) as P;
 
+/** A parameter plus its update; float16 is added to in float32 and rounded once. */
+export const applyUpdate = (param: Tensor, update: Tensor): Tensor =>
+  cast(add(cast(param, 'float32'), cast(update, 'float32')), param.dtype);
+
 /**
  * Parameters plus updates. float16 parameters are added to in float32 and rounded once.
  *
@@ -28,6 +32,6 @@ export function applyUpdates<P>(params: P, updates: P): P {
   const named = namedTensors('applyUpdates', updates);
   return mapTree('applyUpdates', params, isTensor, 'a Tensor', (param, path) => {
     const update = named[path];
-    return update ? cast(add(cast(param, 'float32'), cast(update, 'float32')), param.dtype) : param;
+    return update ? applyUpdate(param, update) : param;
   }) as P;
 }

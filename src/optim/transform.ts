@@ -1,6 +1,7 @@
 import { checkNumber, wrongType } from '../core/errors.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
+import { mapRecord } from '../core/tree.js';
 import { likeTree, namedTensors } from '../core/updates.js';
 import type { Extra, GradientStrategy, Named, Refresh } from './gradients.js';
 
@@ -55,8 +56,7 @@ export function transform(fn: string, { slots = [], init = () => ({}), update, .
 }
 
 /** The same function of every named Tensor. */
-export const mapNamed = (named: Named, fn: (tensor: Tensor, name: string) => Tensor): Record<string, Tensor> =>
-  Object.fromEntries(Object.entries(named).map(([name, tensor]) => [name, fn(tensor, name)]));
+export const mapNamed = (named: Named, fn: (tensor: Tensor, name: string) => Tensor): Record<string, Tensor> => mapRecord(named, fn);
 
 /** The state of one slot under its full names. */
 export const slot = (name: string, values: Named): Record<string, Tensor> =>

@@ -1,5 +1,6 @@
 import type { NDArray } from '../core/array.js';
 import type { Tensor } from '../core/tensor.js';
+import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
 import { dispose, type Leaf, Program, toArray, type Value } from '../runtime/program.js';
@@ -10,7 +11,6 @@ import {
   type Holdings,
   heldLeaves,
   leavesOf,
-  mapRecord,
   ownValue,
   programOf,
   refresh,

@@ -1,5 +1,6 @@
 import type { NDArray } from '../core/array.js';
 import type { Tensor } from '../core/tensor.js';
+import { mapRecord } from '../core/tree.js';
 import type { Named, Refresh } from '../optim/gradients.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { type RunContext, streamRng } from '../runtime/host-inputs.js';
@@ -43,9 +44,6 @@ export interface Engine {
   write(arrays: Holdings<Arrays>): void;
   release(): Promise<void>;
 }
-
-export const mapRecord = <A, B>(record: Readonly<Record<string, A>>, fn: (item: A, name: string) => B): Record<string, B> =>
-  Object.fromEntries(Object.entries(record).map(([name, item]) => [name, fn(item, name)]));
 
 /** Leaves of a trace for named values. */
 export const leavesOf = (prefix: string, values: Values): Leaf[] =>

@@ -12,15 +12,17 @@ import { type BatchSource, type Job, traceLoss } from './step-trace.js';
 export interface Totals {
   readonly sums: Value;
   readonly places: readonly Place[];
-  /** Of the last batch. */
-  readonly perSample: Value | undefined;
+  /** Of one batch. */
+  readonly perSample?: Value;
 }
 
 const fn = 'trainer.evaluate';
 
 /** Evaluates batches and adds up what they found. To be called from within the backend's queue. */
 export class Evaluator {
-  readonly #evaluate: Program<BatchSource, readonly Place[]>;
+  /** With the sums brought to the host, and with the sums left on the device. */
+  readonly #once: Program<BatchSource, readonly Place[]>;
+  readonly #adding: Program<BatchSource, readonly Place[]>;
   readonly #add: Program<null, null>;
 
   constructor(
@@ -29,33 +31,45 @@ export class Evaluator {
     private readonly engine: Engine,
     private readonly reader: Reader,
   ) {
-    this.#evaluate = new Program(fn, device, (leaves, source) => {
-      const tensors = leaves.values();
-      const held = takeHeld(engine.values, tensors);
-      const { metrics, perSample } = traceLoss(fn, job, held, [...tensors], source, false);
-      const { packed, places } = packMetrics(fn, [metrics]);
-      return { outputs: [packed, ...(perSample ? [perSample] : [])], kept: [true, false], meta: places };
-    });
+    const program = (keep: boolean): Program<BatchSource, readonly Place[]> =>
+      new Program(fn, device, (leaves, source) => {
+        const tensors = leaves.values();
+        const { metrics, perSample } = traceLoss(fn, job, takeHeld(engine.values, tensors), [...tensors], source, false);
+        const { packed, places } = packMetrics(fn, [metrics]);
+        return { outputs: [packed, ...(perSample ? [perSample] : [])], kept: [keep, false], meta: places };
+      });
+    this.#once = program(false);
+    this.#adding = device.device === 'cpu' ? this.#once : program(true);
     this.#add = new Program(fn, device, ([a, b]) => ({ outputs: [add(a as Tensor, b as Tensor)], kept: [true], meta: null }));
   }
 
+  /** Evaluates a batch. */
+  async evaluate(batch: BatchInput, context: RunContext): Promise<Totals> {
+    return this.#run(this.#once, batch, context);
+  }
+
   /** Evaluates a batch and adds what it found to what earlier ones found, which is given up. */
-  async run(batch: BatchInput, context: RunContext, before?: Totals): Promise<Totals> {
-    const { leaves, values } = heldLeaves(this.engine.values);
-    const { outputs, meta } = await this.#evaluate.run([...leaves, ...batch.leaves], [...values, ...batch.values], context, batch);
-    const [sums, perSample] = outputs as [Value, Value?];
-    if (!before) return { sums, places: meta, perSample };
+  async add(batch: BatchInput, context: RunContext, before: Totals | undefined): Promise<Totals> {
+    const found = await this.#run(this.#adding, batch, context);
+    const { sums, places } = found;
+    if (!before) return found;
     try {
-      if (before.places.map(({ name, to }) => `${name}:${to}`).join() !== meta.map(({ name, to }) => `${name}:${to}`).join()) {
+      if (before.places.map(({ name, to }) => `${name}:${to}`).join() !== places.map(({ name, to }) => `${name}:${to}`).join()) {
         throw new Error(`${fn}: the metrics of the batches differ`);
       }
       const leaf = (path: string, { shape, dtype }: Value) => ({ path, shape, dtype });
-      const added = await this.#add.run([leaf('a', sums), leaf('b', before.sums)], [sums, before.sums], context, null);
-      return { sums: added.outputs[0] as Value, places: meta, perSample };
+      const { outputs } = await this.#add.run([leaf('a', sums), leaf('b', before.sums)], [sums, before.sums], context, null);
+      return { sums: outputs[0] as Value, places };
     } finally {
       this.drop(before);
-      dispose(this.device, [sums]);
+      this.drop(found);
     }
+  }
+
+  async #run(program: Program<BatchSource, readonly Place[]>, batch: BatchInput, context: RunContext): Promise<Totals> {
+    const { leaves, values } = heldLeaves(this.engine.values);
+    const { outputs, meta } = await program.run([...leaves, ...batch.leaves], [...values, ...batch.values], context, batch);
+    return { sums: outputs[0] as Value, places: meta, ...(outputs[1] ? { perSample: outputs[1] } : {}) };
   }
 
   /** The sums, on the host; they are given up. */
@@ -73,7 +87,8 @@ export class Evaluator {
   }
 
   async release(): Promise<void> {
-    await this.#evaluate.release();
+    await this.#once.release();
+    await this.#adding.release();
     await this.#add.release();
   }
 }

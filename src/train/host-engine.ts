@@ -1,4 +1,5 @@
 import type { NDArray } from '../core/array.js';
+import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
 import { Program, type Value } from '../runtime/program.js';
@@ -9,7 +10,6 @@ import {
   type Engine,
   type Holdings,
   heldLeaves,
-  mapRecord,
   ownValue,
   programOf,
   refresh,

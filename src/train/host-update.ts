@@ -1,10 +1,11 @@
 import { allocate } from '../core/dtype.js';
 import { sizeOf } from '../core/shape.js';
 import type { Spec, Tensor } from '../core/tensor.js';
+import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, leavesOf, mapRecord, ownValue, type Values } from './engine.js';
+import { type Arrays, leavesOf, ownValue, type Values } from './engine.js';
 import { type Job, traceUpdate } from './step-trace.js';
 
 /** The gradients that an update gets. */

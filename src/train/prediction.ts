@@ -1,11 +1,11 @@
 import { constant } from '../core/ops/constant.js';
-import type { Tree } from '../core/tree.js';
+import { mapRecord, type Tree } from '../core/tree.js';
 import type { Named } from '../optim/gradients.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { type ArrayLeaf, fillOutputs, indexOutputs, withTensors } from '../runtime/edge.js';
 import type { RunContext } from '../runtime/host-inputs.js';
 import { Program, toValue } from '../runtime/program.js';
-import { type Arrays, type Engine, heldLeaves, mapRecord, takeHeld } from './engine.js';
+import { type Arrays, type Engine, heldLeaves, takeHeld } from './engine.js';
 import type { LossContext } from './outcome.js';
 import type { Job } from './step-trace.js';
 

@@ -1,7 +1,8 @@
 import type { NDArray } from '../core/array.js';
+import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { Program, toArray } from '../runtime/program.js';
-import { type Arrays, leavesOf, mapRecord, type Values } from './engine.js';
+import { type Arrays, leavesOf, type Values } from './engine.js';
 
 /** Copies values to the host. */
 export class Reader {

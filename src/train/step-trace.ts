@@ -8,7 +8,8 @@ import { concat } from '../core/ops/movement.js';
 import { isFinite as finite, where } from '../core/ops/select.js';
 import { sameShape } from '../core/shape.js';
 import { checkTensor, type Spec, type Tensor } from '../core/tensor.js';
-import { applyUpdates, likeTree, namedTensors } from '../core/updates.js';
+import { mapRecord } from '../core/tree.js';
+import { applyUpdate, likeTree, namedTensors } from '../core/updates.js';
 import type { Evaluate, GradientStrategy, Named } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
 import { withTensors } from '../runtime/edge.js';
@@ -161,12 +162,20 @@ export function traceUpdate(
   const { optimizer, paramTree, learningRate } = job;
   const current = paramTree(params);
   const rate = learningRate && { learningRate: hostInput(({ step }) => learningRate(step)) };
-  const { updates, state: next } = optimizer.update(likeTree(fn, paramTree(params), gradients), state, current, {
+  const result = optimizer.update(likeTree(fn, paramTree(params), gradients), state, current, {
     ...rate,
     gradients: extra,
   });
-  const moved = applyUpdates(params, namedTensors(fn, updates));
-  for (const [name, before] of Object.entries(params)) checkLike(fn, `params.${name} after the step`, before, moved[name] as Tensor);
-  for (const [name, before] of Object.entries(state)) checkLike(fn, `state ${name} after the step`, before, next[name] as Tensor);
-  return { params: moved, state: next };
+  const updates = namedTensors(fn, result.updates);
+  const after = (what: string, before: Tensor, tensor: Tensor): Tensor => {
+    checkLike(fn, `${what} after the step`, before, tensor);
+    return tensor;
+  };
+  return {
+    params: mapRecord(params, (param, name) => {
+      const update = updates[name];
+      return update ? after(`params.${name}`, param, applyUpdate(param, update)) : param;
+    }),
+    state: mapRecord(state, (before, name) => after(`state ${name}`, before, result.state[name] as Tensor)),
+  };
 }

@@ -1,7 +1,7 @@
 import { type ArrayLike, isArrayLike, type NDArray } from '../core/array.js';
 import { isFloat } from '../core/dtype.js';
 import { checkNumber, checkOptions, checkSize, wrongType } from '../core/errors.js';
-import { mapTree, type Tree } from '../core/tree.js';
+import { mapRecord, mapTree, type Tree } from '../core/tree.js';
 import type { ArrayInputs, Arrays as ArraysOf } from '../core/types.js';
 import type { GradientStrategy } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
@@ -11,7 +11,7 @@ import type { RunContext } from '../runtime/host-inputs.js';
 import { Program, toArray, toValue, type Value } from '../runtime/program.js';
 import { defaultAxes, firstRows, padBatch, rowsOf } from './batch.js';
 import { DeviceEngine } from './device-engine.js';
-import { type Arrays, type BatchInput, type Engine, leavesOf, mapRecord, takeNamed } from './engine.js';
+import { type Arrays, type BatchInput, type Engine, leavesOf, takeNamed } from './engine.js';
 import { Evaluator, type Totals } from './evaluator.js';
 import { HostEngine } from './host-engine.js';
 import { checkFinite } from './non-finite.js';
@@ -188,9 +188,9 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const { loss, optimizer, predict, trainable = () => true, padTo, axes, beforeStep, afterStep, snapshotEvery } = options;
   const { debugNonFinite = false } = options;
   let { seed = 0 } = options;
-  const functions = { loss, predict, trainable, beforeStep, afterStep };
-  for (const [name, value] of Object.entries(functions)) {
-    if (typeof value !== 'function' && (value !== undefined || name === 'loss')) throw wrongType(fn, name, 'a function', value);
+  if (typeof loss !== 'function') throw wrongType(fn, 'loss', 'a function of parameters and batch', loss);
+  for (const [name, value] of Object.entries({ predict, trainable, beforeStep, afterStep })) {
+    if (value !== undefined && typeof value !== 'function') throw wrongType(fn, name, 'a function', value);
   }
   if (typeof optimizer?.update !== 'function') throw wrongType(fn, 'optimizer', 'an optimizer, such as adam()', optimizer);
   const strategy = options.gradients ?? optimizer.gradients ?? { gradients: (evaluate) => evaluate() };
@@ -339,7 +339,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     evaluate: async (batch) => {
       const { input, rows } = readBatch('evaluate', batch);
       return enqueue('evaluate', async () => {
-        const totals = await evaluator.run(input, context());
+        const totals = await evaluator.evaluate(input, context());
         return report(totals.places, await evaluator.read(totals), totals.perSample, rows);
       });
     },
@@ -350,7 +350,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
           const { input } = readBatch('evaluateAll', batch);
           const before: Totals | undefined = totals;
           totals = undefined; // given up, whatever happens
-          totals = await enqueue('evaluateAll', () => evaluator.run(input, context(), before));
+          totals = await enqueue('evaluateAll', () => evaluator.add(input, context(), before));
         }
         const all = totals;
         if (!all) throw new RangeError('trainer.evaluateAll: batches: expected at least one batch, received none');

@@ -373,11 +373,11 @@ describe('createTrainer: errors', () => {
       { ...options, optimizer: adam },
       'createTrainer: optimizer: expected an optimizer, such as adam(), received a function',
     ],
-    ['predict', { ...options, predict: 1 }, 'createTrainer: predict: expected a function of parameters and inputs, received 1'],
+    ['predict', { ...options, predict: 1 }, 'createTrainer: predict: expected a function, received 1'],
     [
       'unknown options',
       { ...options, lr: 1 },
-      "createTrainer: unknown option 'lr'; the options are loss, params, optimizer, predict, axes, seed",
+      "createTrainer: unknown option 'lr'; the options are loss, params, optimizer, state, predict, trainable, gradients, padTo, axes, seed, beforeStep, afterStep, snapshotEvery, debugNonFinite",
     ],
     ['a bad seed', { ...options, seed: 0.5 }, 'createTrainer: seed: expected an integer from 0 to 2^53 - 1, received 0.5'],
     ['no parameters', { ...options, params: {} }, 'createTrainer: params: expected at least one array'],
@@ -420,7 +420,11 @@ describe('createTrainer: errors', () => {
       'trainer.step: the loss: expected a float scalar (shape []; reduce it with mean() or sum()), received float32[1]',
     ],
     ['an integer loss', { loss: () => sum(cast(ones([1]), 'int32')) }, 'trainer.step: the loss: expected a float scalar'],
-    ['no loss', { loss: () => undefined }, 'trainer.step: the loss function: expected a Tensor or { loss, metrics? } as its result'],
+    [
+      'no loss',
+      { loss: () => undefined },
+      'trainer.step: the loss function: expected a Tensor or { loss, metrics?, state?, perSample?, weight? } as its result',
+    ],
     [
       'a metric that is no scalar',
       { loss: (p: { w: Tensor }) => ({ loss: w(p), metrics: { each: p.w } }) },
@@ -434,7 +438,7 @@ describe('createTrainer: errors', () => {
     [
       'a misplaced metric',
       { loss: (p: { w: Tensor }) => ({ loss: w(p), accuracy: w(p) }) },
-      "trainer.step: the loss function returned 'accuracy'; expected a Tensor or { loss, metrics? }",
+      "trainer.step: the loss function returned 'accuracy'; expected a Tensor or { loss, metrics?, state?, perSample?, weight? }",
     ],
     [
       'a missing parameter',
@@ -445,7 +449,7 @@ describe('createTrainer: errors', () => {
     [
       'an optimizer that changes shapes',
       { optimizer: grow },
-      'trainer.step: params.w after the step: expected float32[1] from the optimizer, as before it, received float32[2, 1]',
+      'trainer.step: params.w after the step: expected float32[1], as before it, received float32[2, 1]',
     ],
     ['an optimizer that forgets state', { optimizer: forget }, 'trainer.step: state momentum.w after the step: expected a Tensor'],
   ])('refuses %s in a step', async (_, change, message) => {
