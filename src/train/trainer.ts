@@ -1,24 +1,22 @@
-import { type ArrayLike, isArrayLike, type NDArray } from '../core/array.js';
-import { isFloat } from '../core/dtype.js';
-import { checkNumber, checkOptions, checkSize, wrongType } from '../core/errors.js';
-import { mapRecord, mapTree, type Tree } from '../core/tree.js';
+import { isArrayLike, type NDArray } from '../core/array.js';
+import { checkOptions, checkSize, wrongType } from '../core/errors.js';
 import type { ArrayInputs, Arrays as ArraysOf } from '../core/types.js';
 import type { GradientStrategy } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
-import { type Backend, type OrtBackend, openBackend } from '../runtime/backend.js';
+import { type Backend, openBackend } from '../runtime/backend.js';
 import { type ArrayLeaf, type Axes, arrayLeaves, isAxisNames } from '../runtime/edge.js';
-import type { RunContext } from '../runtime/host-inputs.js';
-import { Program, toArray, toValue, type Value } from '../runtime/program.js';
+import { toArray, toValue, type Value } from '../runtime/program.js';
 import { defaultAxes, firstRows, padBatch, rowsOf } from './batch.js';
 import { DeviceEngine } from './device-engine.js';
-import { type Arrays, type BatchInput, type Engine, leavesOf, takeNamed } from './engine.js';
+import type { BatchInput, Engine } from './engine.js';
 import { Evaluator, type Totals } from './evaluator.js';
 import { HostEngine } from './host-engine.js';
 import { checkFinite } from './non-finite.js';
 import { type LossContext, type LossResult, type Place, unpackMetrics } from './outcome.js';
 import { type Predict, Prediction } from './prediction.js';
 import { Reader } from './reader.js';
-import { checkEntries, type Snapshot, type Snapshotable } from './snapshot.js';
+import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams, readTree } from './run.js';
+import type { Snapshot, Snapshotable } from './snapshot.js';
 import type { Job } from './step-trace.js';
 
 export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
@@ -128,31 +126,6 @@ const trainerOptions = [
   'debugNonFinite',
 ];
 
-const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
-
-/** The arrays of a tree by path, and a function that makes trees like it. */
-function readTree(name: string, tree: unknown): { arrays: Arrays; fill: <V>(named: Readonly<Record<string, V>>) => Tree<V> } {
-  const leaves = arrayLeaves(fn, name, tree);
-  // The tree without its data: what the caller does to theirs later changes nothing.
-  const blank = mapTree(fn, tree, isArrayLike, 'an array', ({ shape }: ArrayLike) => ({ data: [], shape }));
-  return {
-    arrays: Object.fromEntries(leaves.map(({ path, array }) => [path.slice(name.length + 1), array])),
-    fill: (named) => mapTree(fn, blank, isArrayLike, 'an array', (_, path) => named[path]) as Tree<never>,
-  };
-}
-
-function checkParams(params: Arrays): void {
-  const seen = new Map<unknown, string>();
-  for (const [name, array] of Object.entries(params)) {
-    const path = name === '' ? 'params' : `params.${name}`;
-    if (!isFloat(array.dtype)) throw wrongType(fn, path, 'a float array (parameters are trained)', array);
-    const other = seen.get(array.data);
-    if (other !== undefined) throw new TypeError(`${fn}: ${other} and ${path} are the same array; share weights inside the model instead`);
-    seen.set(array.data, path);
-  }
-  if (seen.size === 0) throw new TypeError(`${fn}: params: expected at least one array`);
-}
-
 /**
  * A training loop's engine: holds parameters, model state and optimizer state on the device, and turns a loss function and an
  * optimizer into compiled steps.
@@ -186,28 +159,27 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const device = openBackend(fn, backend);
   checkOptions(fn, options, trainerOptions);
   const { loss, optimizer, predict, trainable = () => true, padTo, axes, beforeStep, afterStep, snapshotEvery } = options;
-  const { debugNonFinite = false } = options;
-  let { seed = 0 } = options;
+  const { seed = 0, debugNonFinite = false } = options;
   if (typeof loss !== 'function') throw wrongType(fn, 'loss', 'a function of parameters and batch', loss);
   for (const [name, value] of Object.entries({ predict, trainable, beforeStep, afterStep })) {
     if (value !== undefined && typeof value !== 'function') throw wrongType(fn, name, 'a function', value);
   }
-  if (typeof optimizer?.update !== 'function') throw wrongType(fn, 'optimizer', 'an optimizer, such as adam()', optimizer);
+  checkOptimizer(fn, optimizer);
   const strategy = options.gradients ?? optimizer.gradients ?? { gradients: (evaluate) => evaluate() };
   if (typeof strategy.gradients !== 'function') throw wrongType(fn, 'gradients', 'a gradient strategy', strategy);
   if (options.gradients && optimizer.gradients) throw new TypeError(`${fn}: gradients: the optimizer asks for a strategy of its own`);
   if (typeof debugNonFinite !== 'boolean') throw wrongType(fn, 'debugNonFinite', 'true or false', debugNonFinite);
   if (padTo !== undefined) checkSize(fn, 'padTo', padTo);
   if (snapshotEvery !== undefined) checkSize(fn, 'snapshotEvery', snapshotEvery);
-  checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', isCount);
+  checkSeed(fn, seed);
 
-  const params = readTree('params', options.params);
-  checkParams(params.arrays);
-  const state = readTree('state', options.state ?? {});
+  const params = readParams(fn, options.params);
+  const state = readTree(fn, 'state', options.state ?? {});
   const trained = Object.entries(params.arrays).filter(([name, { shape }]) => trainable(name, shape));
-  if (trained.length === 0)
+  if (trained.length === 0) {
     throw new Error(`${fn}: trainable leaves no parameter to train; there are ${Object.keys(params.arrays).join(', ')}`);
-  let learningRate: number | undefined;
+  }
+  const rate = new LearningRate(optimizer);
   const job: Job = {
     loss: loss as Job['loss'],
     optimizer,
@@ -216,13 +188,15 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     stateTree: state.fill,
     trainable: trained.map(([name]) => name),
     countNonFinite: debugNonFinite,
-    learningRate: optimizer.learningRate && ((step) => learningRate ?? (optimizer.learningRate?.(step) as number)),
+    learningRate: rate.at,
   };
-  const optimizerArrays = await device.queue.add(() => initialState(device, job, Object.fromEntries(trained)));
+  const holdings = {
+    params: params.arrays,
+    state: state.arrays,
+    optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained)),
+  };
   const reader = new Reader(device);
-  const holdings = { params: params.arrays, state: state.arrays, optimizer: optimizerArrays };
   const engine: Engine = device.device === 'cpu' ? new HostEngine(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
-
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
@@ -230,29 +204,16 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   };
   const prediction = predict && new Prediction(device, job, checkPredict(), engine);
 
-  let steps = 0;
+  const run = new Run('trainer', device, seed, rate, engine, reader, [engine, evaluator, ...(prediction ? [prediction] : [])]);
+
   let lastSnapshot: Snapshot | undefined;
-  let closed = false;
-  const checkOpen = (method: string): void => {
-    if (closed) throw new Error(`trainer.${method}: the trainer is closed`);
-    openBackend(`trainer.${method}`, device);
-  };
-  /** Runs a task when it is its turn. */
-  const enqueue = async <T>(method: string, task: () => Promise<T>): Promise<T> => {
-    checkOpen(method);
-    return device.queue.add(() => {
-      checkOpen(method);
-      return task();
-    });
-  };
-  const context = (): RunContext => ({ step: steps, seed });
   const readInputs = (method: string, name: string, tree: unknown, named: Axes): readonly ArrayLeaf[] => {
     const found = arrayLeaves(`trainer.${method}`, name, tree, named);
     return named === undefined ? defaultAxes(found) : found;
   };
   /** The leaves of a batch are read now, whenever it is its turn. */
   const readBatch = (method: string, tree: unknown): { input: BatchInput; rows: number | undefined } => {
-    checkOpen(method);
+    run.checkOpen(method);
     const found = readInputs(method, 'batch', tree, axes);
     const leaves = padTo === undefined ? found : padBatch(`trainer.${method}`, found, padTo);
     const values = leaves.map(({ array }) => toValue(device.ort, array));
@@ -263,31 +224,19 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     ...(perSample ? { perSample: rows === undefined ? toArray(perSample) : firstRows(toArray(perSample), rows) } : {}),
   });
   const readPredicted = (inputs: unknown) => {
-    checkOpen('predict');
+    run.checkOpen('predict');
     // Names for the parts of a batch say nothing about inputs that are one array.
     const partsOnly = isArrayLike(inputs) && axes !== null && !isAxisNames(axes);
     return readInputs('predict', 'inputs', inputs, partsOnly ? undefined : axes);
   };
-  const takeSnapshot = async (): Promise<Snapshot> => {
-    const { params, state, optimizer } = engine.values;
-    return {
-      step: steps,
-      seed,
-      ...(learningRate === undefined ? {} : { learningRate }),
-      params: await reader.read(params),
-      state: await reader.read(state),
-      optimizer: await reader.read(optimizer),
-    };
-  };
-
   const makeStep = (batch: unknown): Promise<Report<M>> => {
     const { input, rows } = readBatch('step', batch);
-    return enqueue('step', async () => {
-      const { packed, places, perSample } = await engine.step(input, context(), async (found) => {
-        if (debugNonFinite) await checkFinite(device, job, engine, input, context(), found);
+    return run.enqueue('step', async () => {
+      const { packed, places, perSample } = await engine.step(input, run.context, async (found) => {
+        if (debugNonFinite) await checkFinite(device, job, engine, input, run.context, found);
       });
-      steps++;
-      if (snapshotEvery !== undefined && steps % snapshotEvery === 0) lastSnapshot = await takeSnapshot();
+      run.steps++;
+      if (snapshotEvery !== undefined && run.steps % snapshotEvery === 0) lastSnapshot = await run.snapshot();
       return report(places, [...toArray(packed).data], perSample, rows);
     });
   };
@@ -295,7 +244,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   let last: Promise<unknown> = Promise.resolve();
   const stepWithHooks = (batch: unknown): Promise<Report<M>> => {
     const result = last.then(async () => {
-      const step = steps;
+      const step = run.steps;
       await beforeStep?.(step);
       const found = await makeStep(batch);
       await afterStep?.(found, step);
@@ -305,32 +254,15 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     return result;
   };
 
-  let released = false;
-  const release = async (): Promise<void> => {
-    if (released) return;
-    released = true;
-    device.resources.delete(release);
-    for (const part of [engine, evaluator, prediction, reader]) await part?.release();
-  };
-  if (device.device !== 'cpu') device.resources.add(release);
-  const close = async (): Promise<void> => {
-    closed = true;
-    await device.queue.add(release);
-  };
-  const read = (method: string, of: keyof typeof engine.values) => enqueue(method, () => reader.read(engine.values[of]));
-
   return {
     get steps() {
-      return steps;
+      return run.steps;
     },
     get learningRate() {
-      return job.learningRate?.(steps);
+      return rate.at?.(run.steps);
     },
-    set learningRate(rate) {
-      const name = 'trainer.learningRate';
-      if (!job.learningRate) throw new TypeError(`${name}: the optimizer has no single learning rate to replace`);
-      if (rate !== undefined) checkNumber(name, 'learningRate', rate, 'a number >= 0 or undefined', (lr) => lr >= 0);
-      learningRate = rate;
+    set learningRate(value) {
+      rate.replace('trainer', value);
     },
     get lastSnapshot() {
       return lastSnapshot;
@@ -338,8 +270,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     step: async (batch) => (beforeStep || afterStep ? stepWithHooks(batch) : makeStep(batch)),
     evaluate: async (batch) => {
       const { input, rows } = readBatch('evaluate', batch);
-      return enqueue('evaluate', async () => {
-        const totals = await evaluator.evaluate(input, context());
+      return run.enqueue('evaluate', async () => {
+        const totals = await evaluator.evaluate(input, run.context);
         return report(totals.places, await evaluator.read(totals), totals.perSample, rows);
       });
     },
@@ -350,12 +282,12 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
           const { input } = readBatch('evaluateAll', batch);
           const before: Totals | undefined = totals;
           totals = undefined; // given up, whatever happens
-          totals = await enqueue('evaluateAll', () => evaluator.add(input, context(), before));
+          totals = await run.enqueue('evaluateAll', () => evaluator.add(input, run.context, before));
         }
         const all = totals;
         if (!all) throw new RangeError('trainer.evaluateAll: batches: expected at least one batch, received none');
         totals = undefined;
-        return await enqueue('evaluateAll', async () => report(all.places, await evaluator.read(all)));
+        return await run.enqueue('evaluateAll', async () => report(all.places, await evaluator.read(all)));
       } finally {
         const rest = totals;
         if (rest) await device.queue.add(async () => evaluator.drop(rest));
@@ -364,19 +296,19 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     predict: async (inputs) => {
       checkPredict();
       const leaves = readPredicted(inputs);
-      return enqueue('predict', async () => (await prediction?.run(inputs, leaves, context())) as ArraysOf<Y>);
+      return run.enqueue('predict', async () => (await prediction?.run(inputs, leaves, run.context)) as ArraysOf<Y>);
     },
     predictor: async () => {
       const forward = checkPredict();
-      const fixed = await enqueue('predictor', async () => {
-        const { params, state } = await takeSnapshot();
+      const fixed = await run.enqueue('predictor', async () => {
+        const { params, state } = await run.snapshot();
         return new Prediction(device, job, forward, { params, state });
       });
-      const at = context();
+      const at = run.context;
       let isClosed = false;
-      const run = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
+      const call = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
         const leaves = readPredicted(inputs);
-        return enqueue('predictor', async () => {
+        return run.enqueue('predictor', async () => {
           if (isClosed) throw new Error('trainer.predictor: the predictor is closed');
           return (await fixed.run(inputs, leaves, at)) as ArraysOf<Y>;
         });
@@ -385,39 +317,14 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
         isClosed = true;
         await device.queue.add(() => fixed.release());
       };
-      return Object.assign(run, { close: end, [Symbol.asyncDispose]: end });
+      return Object.assign(call, { close: end, [Symbol.asyncDispose]: end });
     },
-    params: async () => params.fill(await read('params', 'params')) as ArraysOf<P>,
-    state: async () => state.fill(await read('state', 'state')) as ArraysOf<S>,
-    optimizerState: async () => read('optimizerState', 'optimizer'),
-    snapshot: () => enqueue('snapshot', takeSnapshot),
-    restore: async (snapshot) => {
-      const name = 'trainer.restore';
-      if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(name, 'snapshot', 'a snapshot of a trainer', snapshot);
-      checkNumber(name, 'step', snapshot.step, 'an integer >= 0', isCount);
-      checkNumber(name, 'seed', snapshot.seed, 'an integer from 0 to 2^53 - 1', isCount);
-      for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(name, part, engine.values[part], snapshot[part]);
-      await enqueue('restore', async () => {
-        engine.write(snapshot);
-        ({ step: steps, seed, learningRate } = snapshot);
-      });
-    },
-    close,
-    [Symbol.asyncDispose]: close,
+    params: async () => params.fill(await run.read('params', 'params')) as ArraysOf<P>,
+    state: async () => state.fill(await run.read('state', 'state')) as ArraysOf<S>,
+    optimizerState: () => run.read('optimizerState', 'optimizer'),
+    snapshot: () => run.enqueue('snapshot', () => run.snapshot()),
+    restore: (snapshot) => run.restore(snapshot),
+    close: () => run.close(),
+    [Symbol.asyncDispose]: () => run.close(),
   };
-}
-
-/** The state that the optimizer begins with. */
-async function initialState(device: OrtBackend, job: Job, trained: Arrays): Promise<Arrays> {
-  const values = mapRecord(trained, (array) => toValue(device.ort, array));
-  const program = new Program<null, string[]>(fn, device, (leaves) => {
-    const state = job.optimizer.init(job.paramTree(takeNamed(values, leaves.values())));
-    return { outputs: Object.values(state), meta: Object.keys(state) };
-  });
-  try {
-    const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed: 0 }, null);
-    return Object.fromEntries(meta.map((name, i) => [name, toArray(outputs[i] as Value)]));
-  } finally {
-    await program.release();
-  }
 }
