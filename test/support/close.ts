@@ -1,5 +1,5 @@
 /** Mean size of the elements: what errors of small ones are measured by. */
-const scaleOf = (values: ArrayLike<number>): number => {
+export const scaleOf = (values: ArrayLike<number>): number => {
   let total = 0;
   for (let i = 0; i < values.length; i++) total += Math.abs(values[i] as number);
   return values.length === 0 || !Number.isFinite(total) ? 0 : total / values.length;
@@ -7,11 +7,16 @@ const scaleOf = (values: ArrayLike<number>): number => {
 
 /**
  * Throws unless `actual` is `expected` but for errors of `rtol` relative to the element or, for small elements, to the
- * mean size of all. Infinities and NaN must be at the same places.
+ * mean size of all, or to `scale`. Infinities and NaN must be at the same places.
  */
-export function expectClose(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, rtol: number): void {
+export function expectClose(
+  what: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  rtol: number,
+  scale = scaleOf(expected),
+): void {
   if (actual.length !== expected.length) throw new Error(`${what}: ${actual.length} elements, expected ${expected.length}`);
-  const scale = scaleOf(expected);
   for (let i = 0; i < expected.length; i++) {
     const [a, e] = [actual[i] as number, expected[i] as number];
     if (a === e || (Number.isNaN(a) && Number.isNaN(e))) continue;
