@@ -35,24 +35,27 @@ interface Layout {
  * state in place. ONNX Runtime copies what it returns, so it returns as little as possible.
  */
 export class HostEngine implements Engine {
-  readonly #update: HostUpdate;
   readonly #programs = new Map<string, Program<BatchSource, Layout>>();
   readonly #params: Values;
   #state: Values;
 
-  constructor(
+  private constructor(
     private readonly device: OrtBackend,
     private readonly job: Job,
-    { params, state, optimizer }: Holdings<Arrays>,
+    private readonly update: HostUpdate,
+    { params, state }: Holdings<Arrays>,
   ) {
-    const trained = Object.fromEntries(job.trainable.map((name) => [name, params[name] as Arrays[string]]));
-    this.#update = new HostUpdate('trainer.step', device, job, trained, optimizer);
-    this.#params = mapRecord(params, (array, name) => this.#update.params[name] ?? ownValue(device, array));
+    this.#params = mapRecord(params, (array, name) => update.values.params[name] ?? ownValue(device, array));
     this.#state = mapRecord(state, (array) => ownValue(device, array));
   }
 
+  static async create(device: OrtBackend, job: Job, holdings: Holdings<Arrays>): Promise<HostEngine> {
+    const trained = Object.fromEntries(job.trainable.map((name) => [name, holdings.params[name] as NDArray]));
+    return new HostEngine(device, job, await HostUpdate.create('trainer.step', device, job, trained, holdings.optimizer), holdings);
+  }
+
   get values(): Holdings<Values> {
-    return { params: this.#params, state: this.#state, optimizer: this.#update.optimizer };
+    return { params: this.#params, state: this.#state, optimizer: this.update.values.optimizer };
   }
 
   async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
@@ -69,12 +72,12 @@ export class HostEngine implements Engine {
     const state = Object.fromEntries(meta.state.map((name) => [name, next()]));
     await accept(result);
     const refreshed = await refresh(optimizer.refreshes ?? [], context, {
-      params: async () => mapRecord(this.#update.params, copyOf),
-      state: async () => mapRecord(this.#update.optimizer, copyOf),
+      params: async () => mapRecord(this.update.values.params, copyOf),
+      state: async () => mapRecord(this.update.values.optimizer, copyOf),
       gradients: async () =>
-        Object.fromEntries(meta.selection.gradients.map((name) => [name, copyOf(this.#update.gradients[name] as Value)])),
+        Object.fromEntries(meta.selection.gradients.map((name) => [name, copyOf(this.update.values.gradients[name] as Value)])),
     });
-    await this.#update.run(meta.selection, context, refreshed);
+    await this.update.run(meta.selection, context, refreshed);
     this.#state = { ...this.#state, ...state };
     return result;
   }
@@ -82,18 +85,18 @@ export class HostEngine implements Engine {
   write({ params, state, optimizer }: Holdings<Arrays>): void {
     overwrite(this.#params, params);
     this.#state = mapRecord(this.#state, (_, name) => ownValue(this.device, state[name] as NDArray));
-    overwrite(this.#update.optimizer, optimizer);
+    overwrite(this.update.values.optimizer, optimizer);
   }
 
   async release(): Promise<void> {
     for (const program of this.#programs.values()) await program.release();
-    await this.#update.release();
+    await this.update.release();
   }
 
   /** Where the outputs of a gradient program go: gradients to the memory of the update. */
   #targets({ perSample, state, selection }: Layout): (Value | undefined)[] {
     const before = Array<undefined>(1 + Number(perSample) + state.length).fill(undefined);
-    const { gradients, extra } = this.#update;
+    const { gradients, extra } = this.update.values;
     return [
       ...before,
       ...selection.gradients.map((name) => gradients[name]),

@@ -1,11 +1,14 @@
+import type { NDArray } from '../core/array.js';
 import { allocate } from '../core/dtype.js';
+import { inputLeaf } from '../core/leaf.js';
 import { sizeOf } from '../core/shape.js';
 import type { Spec, Tensor } from '../core/tensor.js';
 import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
-import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
+import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
+import type { KernelMemory, Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, leavesOf, ownValue, type Values } from './engine.js';
+import { type Arrays, leavesOf, ownValue, takeNamed, type Values } from './engine.js';
 import { type Job, traceUpdate } from './step-trace.js';
 
 /** The gradients that an update gets. */
@@ -18,36 +21,62 @@ export interface Selection {
   readonly streams: number;
 }
 
-/** An update for one selection. Indices are those of parameters and optimizer state in one list. */
+/** What an update needs of the job of a trainer. */
+export type UpdateJob = Pick<Job, 'optimizer' | 'paramTree' | 'learningRate' | 'strategy'>;
+
+/** An update for one selection: computes everything that may fail, and then changes the held values. */
 interface Plan {
-  readonly leaves: readonly Leaf[];
-  readonly values: readonly Value[];
-  readonly program: Program<null, readonly number[]>;
+  run(context: RunContext, refreshed: ReadonlyMap<Value, NDArray>): Promise<void>;
+  release(): Promise<void>;
 }
 
-const pick = (values: Values, names: readonly string[]): Values => Object.fromEntries(names.map((name) => [name, values[name] as Value]));
+/** Everything that an update reads, each kind by name. */
+interface Slots<V> {
+  readonly params: V;
+  readonly optimizer: V;
+  readonly gradients: V;
+  readonly extra: Readonly<Record<string, V>>;
+}
 
-/** Trained parameters, optimizer state and gradients in the memory of the host, and the updates that change them in place. */
+const pick = <V>(record: Readonly<Record<string, V>>, names: readonly string[]): Record<string, V> =>
+  Object.fromEntries(names.map((name) => [name, record[name] as V]));
+
+/** All values of slots, in one order. */
+const list = <V>({ params, optimizer, gradients, extra }: Slots<Readonly<Record<string, V>>>): V[] =>
+  [params, optimizer, gradients, ...Object.values(extra)].flatMap((record) => Object.values(record));
+
+/**
+ * Trained parameters, optimizer state and gradients in the memory of the host, and the updates that change them in place: fused
+ * kernels generated from the traced update, or a graph for ONNX Runtime where some op of the update has no kernel.
+ */
 export class HostUpdate {
-  readonly params: Values;
-  readonly optimizer: Values;
-  /** Where gradients are to be written before an update. */
-  readonly gradients: Values;
-  readonly extra: Readonly<Record<string, Values>>;
   readonly #plans = new Map<string, Plan>();
 
-  constructor(
+  private constructor(
     private readonly fn: string,
     private readonly device: OrtBackend,
-    private readonly job: Pick<Job, 'optimizer' | 'paramTree' | 'learningRate' | 'strategy'>,
-    params: Arrays,
-    optimizer: Arrays,
-  ) {
-    const blank = ({ shape, dtype }: Spec) => toValue(device.ort, { data: allocate(dtype, sizeOf(shape)), shape, dtype });
-    this.params = mapRecord(params, (array) => ownValue(device, array));
-    this.optimizer = mapRecord(optimizer, (array) => ownValue(device, array));
-    this.gradients = mapRecord(params, blank);
-    this.extra = Object.fromEntries((job.strategy.extra ?? []).map((name) => [name, mapRecord(params, blank)]));
+    private readonly job: UpdateJob,
+    readonly values: Slots<Values>,
+    private readonly kernels: { readonly module: typeof import('../runtime/kernels/index.js'); readonly memory: KernelMemory } | undefined,
+  ) {}
+
+  static async create(fn: string, device: OrtBackend, job: UpdateJob, params: Arrays, optimizer: Arrays): Promise<HostUpdate> {
+    const specs: Slots<Readonly<Record<string, Spec>>> = {
+      params,
+      optimizer,
+      gradients: params,
+      extra: Object.fromEntries((job.strategy.extra ?? []).map((name) => [name, params])),
+    };
+    const module = await import('../runtime/kernels/index.js');
+    const leaves = mapSlots(specs, (spec) => inputLeaf(spec, ''));
+    const plan = module.planUpdate(updateOf(fn, job, leaves, leaves).update);
+    const memory = plan && module.allocateMemory([plan]);
+    const data = memory?.data ?? list(specs).map(({ shape, dtype }) => allocate(dtype, sizeOf(shape)));
+    const arrays = data.values();
+    const values = mapSlots(specs, ({ shape, dtype }) => toValue(device.ort, { data: arrays.next().value as NDArray['data'], shape, dtype }));
+    overwrite(values.params, params);
+    overwrite(values.optimizer, optimizer);
+    return new HostUpdate(fn, device, job, values, memory && { module, memory });
   }
 
   /**
@@ -56,60 +85,100 @@ export class HostUpdate {
    * @param refreshed entries of the optimizer state that change before it
    */
   async run(selection: Selection, context: RunContext, refreshed: Arrays): Promise<void> {
-    const { leaves, values, program } = this.#plan(selection);
-    const held = this.#held;
-    const fresh = new Map(Object.entries(refreshed).map(([name, array]) => [this.optimizer[name], toValue(this.device.ort, array)]));
-    const current = values.map((value) => fresh.get(value) ?? value);
-    const { outputs, meta: changed } = await program.run(leaves, current, context, null);
-    overwrite(this.optimizer, refreshed);
-    changed.forEach((index, i) => {
-      toArray(held[index] as Value).data.set(toArray(outputs[i] as Value).data);
-    });
+    const key = JSON.stringify(selection);
+    const plan = this.#plans.get(key) ?? (await this.#plan(selection));
+    this.#plans.set(key, plan);
+    await plan.run(context, new Map(Object.entries(refreshed).map(([name, array]) => [this.values.optimizer[name] as Value, array])));
   }
 
   async release(): Promise<void> {
-    for (const { program } of this.#plans.values()) await program.release();
+    for (const plan of this.#plans.values()) await plan.release();
     this.#plans.clear();
   }
 
-  get #held(): readonly Value[] {
-    return [...Object.values(this.params), ...Object.values(this.optimizer)];
+  async #plan(selection: Selection): Promise<Plan> {
+    return (await this.#kernelPlan(selection)) ?? this.#graphPlan(selection);
   }
 
-  #plan(selection: Selection): Plan {
-    const key = JSON.stringify(selection);
-    const known = this.#plans.get(key);
-    if (known) return known;
-    const { params, optimizer } = this;
-    const gradients = pick(this.gradients, selection.gradients);
-    const extra = Object.entries(selection.extra).map(([name, names]) => [name, pick(this.extra[name] as Values, names)] as const);
-    const groups: readonly (readonly [string, Values])[] = [['params', params], ['state', optimizer], ['gradient', gradients], ...extra];
-    const trace = (leaves: readonly Tensor[]) => {
-      const tensors = leaves.values();
-      const [p, state, g, ...rest] = groups.map(([, values]) => mapRecord(values, () => tensors.next().value as Tensor));
-      const named = Object.fromEntries(extra.map(([name], i) => [name, rest[i] as Record<string, Tensor>]));
-      const next = traceUpdate(
-        this.fn,
-        this.job,
-        p as Record<string, Tensor>,
-        state as Record<string, Tensor>,
-        g as Record<string, Tensor>,
-        named,
-      );
-      const after = [...Object.values(next.params), ...Object.values(next.state)];
-      const changed = after.flatMap((tensor, i) => (tensor === leaves[i] ? [] : [i]));
-      const outputs = changed.map((i) => after[i] as Tensor);
-      // Streams go on counting where those of the gradients end.
-      return { outputs, hostInputs: [...Array(selection.streams), ...hostInputsOf(outputs)], meta: changed };
+  async #kernelPlan({ gradients, extra, streams }: Selection): Promise<Plan | undefined> {
+    if (!this.kernels) return undefined;
+    const { module, memory } = this.kernels;
+    const leaves = mapSlots(this.values, (spec) => inputLeaf(spec, ''));
+    const given = { ...leaves, gradients: pick(leaves.gradients, gradients), extra: mapRecord(extra, (names, name) => pick(leaves.extra[name] ?? {}, names)) };
+    const { update, order } = updateOf(this.fn, this.job, leaves, given);
+    const plan = module.planUpdate(update);
+    const kernels = plan && (await module.createKernels(plan, { memory }));
+    if (!kernels) return undefined;
+    const inputs = kernels.hostInputs.map((input) => ({ ...input, stream: streams + order.indexOf(input.tensor) }));
+    return {
+      run: async (context, refreshed) => {
+        const numbers = inputs.map(({ compute, stream, ...spec }) => hostValue(compute, spec, context, stream)[0] as number);
+        for (const [value, { data }] of refreshed) toArray(value).data.set(data);
+        kernels.run(numbers);
+      },
+      release: async () => {},
     };
-    const plan: Plan = {
-      leaves: groups.flatMap(([name, values]) => leavesOf(name, values)),
-      values: groups.flatMap(([, values]) => Object.values(values)),
-      program: new Program(this.fn, this.device, trace),
-    };
-    this.#plans.set(key, plan);
-    return plan;
   }
+
+  #graphPlan({ gradients, extra, streams }: Selection): Plan {
+    const { params, optimizer } = this.values;
+    const given = {
+      params,
+      optimizer,
+      gradients: pick(this.values.gradients, gradients),
+      extra: mapRecord(extra, (names, name) => pick(this.values.extra[name] ?? {}, names)),
+    };
+    const groups = Object.entries({ params, state: optimizer, gradient: given.gradients, ...given.extra });
+    const leaves: readonly Leaf[] = groups.flatMap(([name, values]) => leavesOf(name, values));
+    const values = list(given);
+    const program = new Program<null, readonly number[]>(this.fn, this.device, (tensors) => {
+      const rest = tensors.values();
+      const slots = mapSlots(given, () => rest.next().value as Tensor);
+      const { update, order } = updateOf(this.fn, this.job, slots, slots);
+      const outputs = update.outputs.map(({ tensor }) => tensor);
+      // Streams go on counting where those of the gradients end.
+      return { outputs, hostInputs: [...Array(streams), ...order], meta: update.outputs.map(({ into }) => into) };
+    });
+    return {
+      run: async (context, refreshed) => {
+        const current = values.map((value) => {
+          const array = refreshed.get(value);
+          return array ? toValue(this.device.ort, array) : value;
+        });
+        const { outputs, meta } = await program.run(leaves, current, context, null);
+        for (const [value, { data }] of refreshed) toArray(value).data.set(data);
+        meta.forEach((into, i) => {
+          toArray(values[into] as Value).data.set(toArray(outputs[i] as Value).data);
+        });
+      },
+      release: () => program.release(),
+    };
+  }
+}
+
+function mapSlots<A, B>(slots: Slots<Readonly<Record<string, A>>>, visit: (item: A) => B): Slots<Record<string, B>> {
+  const each = (record: Readonly<Record<string, A>>) => mapRecord(record, visit);
+  return { params: each(slots.params), optimizer: each(slots.optimizer), gradients: each(slots.gradients), extra: mapRecord(slots.extra, each) };
+}
+
+/**
+ * Traces an update.
+ *
+ * @param inputs all leaves
+ * @param given those that the update gets
+ * @returns the update of the leaves in the order of {@link list}, and its host inputs in the order of the trace
+ */
+function updateOf(
+  fn: string,
+  job: UpdateJob,
+  inputs: Slots<Readonly<Record<string, Tensor>>>,
+  given: Slots<Readonly<Record<string, Tensor>>>,
+): { update: Update; order: Tensor[] } {
+  const next = traceUpdate(fn, job, given.params, given.optimizer, given.gradients, given.extra);
+  const leaves = list(inputs);
+  const after = [...Object.values(next.params), ...Object.values(next.state)];
+  const outputs = after.flatMap((tensor, into) => (tensor === leaves[into] ? [] : [{ tensor, into }]));
+  return { update: { inputs: leaves, outputs }, order: hostInputsOf(after) };
 }
 
 /** Writes arrays into the memory of values. */

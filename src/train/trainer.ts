@@ -196,7 +196,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained)),
   };
   const reader = new Reader(device);
-  const engine: Engine = device.device === 'cpu' ? new HostEngine(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
+  const engine: Engine = device.device === 'cpu' ? await HostEngine.create(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
