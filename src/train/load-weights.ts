@@ -147,7 +147,7 @@ export async function loadWeights(trainer: Snapshotable, bytes: Uint8Array, opti
     const array = transform ? toNDArray(fn, `transform('${name}')`, transform(name, stored)) : stored;
     const reason = misfit(target, array);
     if (reason === undefined) given.set(target, convert(fn, name, array, target.array.dtype));
-    else wrong.push(`'${name}' for '${target.name}': ${reason}`);
+    else wrong.push(`'${name}'${name === target.name ? '' : ` as '${target.name}'`}: ${reason}`);
   }
   if (wrong.length > 0) throw new RangeError(`${fn}: ${few(wrong)}`);
   const section = (wanted: Target['section']): Record<string, NDArray> =>
