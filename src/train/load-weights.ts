@@ -89,9 +89,9 @@ function match(fn: string, names: readonly string[], rename: (name: string) => s
 function misfit({ array: expected }: Target, given: NDArray): string | undefined {
   const { shape } = expected;
   const dtype = isFloat(expected.dtype) && isFloat(given.dtype) ? given.dtype : expected.dtype;
-  const transposed = shape.length === 2 && sameShape([...given.shape].reverse(), shape);
+  const transposed = shape.length === 2 && !sameShape(given.shape, shape) && sameShape([...given.shape].reverse(), shape);
   const reason = difference({ shape, dtype }, given);
-  return reason && transposed ? `${reason}; if the file has the matrix transposed, the option transform can turn it round` : reason;
+  return reason && transposed ? `${reason} (if the file has the matrix transposed, the option transform can turn it round)` : reason;
 }
 
 /** An array with elements of a dtype; floats are rounded. */
@@ -149,7 +149,7 @@ export async function loadWeights(trainer: Snapshotable, bytes: Uint8Array, opti
     if (reason === undefined) given.set(target, convert(fn, name, array, target.array.dtype));
     else wrong.push(`'${name}'${name === target.name ? '' : ` as '${target.name}'`}: ${reason}`);
   }
-  if (wrong.length > 0) throw new RangeError(`${fn}: ${few(wrong)}`);
+  if (wrong.length > 0) throw new RangeError(`${fn}: ${few(wrong, '; ')}`);
   const section = (wanted: Target['section']): Record<string, NDArray> =>
     Object.fromEntries(
       targets.filter(({ section }) => section === wanted).map((target) => [target.path, given.get(target) ?? target.array]),

@@ -36,8 +36,8 @@ export function checkTrainer(fn: string, trainer: unknown): asserts trainer is S
 const LISTED = 3;
 
 /** The first few of a list, in words. */
-export const few = (items: readonly string[]): string =>
-  items.slice(0, LISTED).join(', ') + (items.length > LISTED ? ` and ${items.length - LISTED} more` : '');
+export const few = (items: readonly string[], separator = ', '): string =>
+  items.slice(0, LISTED).join(separator) + (items.length > LISTED ? ` and ${items.length - LISTED} more` : '');
 
 /** Insertions, deletions and substitutions that turn `a` into `b` (Levenshtein's distance). */
 function editDistance(a: string, b: string): number {
@@ -122,5 +122,5 @@ export function checkEntries(
     const reason = difference(spec, given[name]);
     return reason === undefined ? [] : [`'${name}': ${reason}`];
   });
-  if (wrong.length > 0) throw new RangeError(`${fn}: ${what}: ${few(wrong)}`);
+  if (wrong.length > 0) throw new RangeError(`${fn}: ${what}: ${few(wrong, '; ')}`);
 }

@@ -140,7 +140,7 @@ describe('loadWeights', () => {
       'a matrix that is transposed',
       { ...weights, 'head.weight': turned },
       {},
-      "'head.weight': expected float32[2, 3], received an array float32[3, 2]; if the file has the matrix transposed, the option transform can turn it round",
+      "'head.weight': expected float32[2, 3], received an array float32[3, 2] (if the file has the matrix transposed, the option transform can turn it round)",
     ],
     [
       'another shape, though it is not strict',
@@ -176,7 +176,7 @@ describe('loadWeights', () => {
     [
       'a transform to another shape',
       weights,
-      { transform: () => array(1) },
+      { transform: (name, value) => (name === 'head.weight' ? array(1) : value) },
       "'head.weight': expected float32[2, 3], received an array float32[]",
     ],
     [
@@ -190,15 +190,27 @@ describe('loadWeights', () => {
       'a transform that is none',
       weights,
       options({ transform: {} }),
-      'transform: expected a function of a name and an array, received an object',
+      'transform: expected a function of a name and an array, received an object with keys (none)',
     ],
     ['another option', weights, options({ name: {} }), "unknown option 'name'; the options are names, strict, transform"],
   ])('refuses %s and changes nothing', async (_, tensors, given, message) => {
     const holder = new Holder(start);
     await expect(loadWeights(holder, encodeSafetensors(tensors), given)).rejects.toThrow(/^loadWeights: /);
-    await expect(loadWeights(holder, encodeSafetensors(tensors), given)).rejects.toThrow(message);
+    // To the end: without a hint where none is due.
+    await expect(loadWeights(holder, encodeSafetensors(tensors), given)).rejects.toSatisfy(({ message: text }) => text.endsWith(message));
     expect(holder.current).toBe(start);
     expect(start).toEqual(blank(example()));
+  });
+
+  it('takes only what may be a transposed matrix for one', async () => {
+    const cube = { ...start, params: { square: array([[0]]), cube: array([[[0], [0]]]) }, state: {} };
+    const bytes = encodeSafetensors({ square: array([[1]], { dtype: 'int32' }), cube: array([[[0]], [[0]]]) });
+    await expect(loadWeights(new Holder(cube), bytes)).rejects.toThrow(
+      /^loadWeights: 'square': expected float32\[1, 1\], received an array int32\[1, 1\]; 'cube': expected float32\[1, 2, 1\], received an array float32\[2, 1, 1\]$/,
+    );
+    const turned = encodeSafetensors({ square: array([[1]]), cube: array(new Float32Array(2), { shape: [1, 1, 2] }) });
+    const other = { ...cube, params: { square: array([[0]]), cube: array(new Float32Array(2), { shape: [2, 1, 1] }) } };
+    await expect(loadWeights(new Holder(other), turned)).rejects.toThrow(/received an array float32\[1, 1, 2\]$/);
   });
 
   it('refuses what is no file and what is no trainer', async () => {

@@ -76,6 +76,10 @@ describe('encodeSafetensors', () => {
     expect([...buffer]).toEqual([9, 1, 2, 9]);
   });
 
+  it('writes bytes of bool as 0 and 1', () => {
+    expect([...encodeSafetensors({ x: { data: Uint8Array.of(0, 7, 255), shape: [3], dtype: 'bool' } }).subarray(-3)]).toEqual([0, 1, 1]);
+  });
+
   it('writes nothing', () => {
     expect([...encodeSafetensors({})]).toEqual([8, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x7d, 0x20, 0x20, 0x20, 0x20, 0x20, 0x20]);
     expect(decodeSafetensors(encodeSafetensors({}))).toEqual({ tensors: {}, metadata: {} });
@@ -240,6 +244,16 @@ describe('decodeSafetensors', () => {
     ['a U32 beyond int32', one('U32', [1], [0, 0, 0, 0x80]), "tensor 'x': expected integers within 32 bits, received 2147483648"],
   ])('refuses %s', (_, bytes, message) => {
     expect(() => decodeSafetensors(bytes as Uint8Array)).toThrow(`decodeSafetensors: ${message}`);
+  });
+
+  it('reads tensors without elements wherever others begin and end', () => {
+    for (const [b, size] of [
+      [[0, 0], 2],
+      [[2, 2], 2],
+    ] as const) {
+      const { tensors } = decodeSafetensors(pair([0, 2], [...b], size));
+      expect([tensors.a?.shape, tensors.b?.shape]).toEqual([[2], [0]]);
+    }
   });
 
   it('refuses text that is not UTF-8', () => {

@@ -50,6 +50,16 @@ describe('checkEntries', () => {
       { ...without('blocks.0.weight', 'blocks.1.weight'), 'blocks.1.weights': x },
       "unexpected 'blocks.1.weights' (did you mean 'blocks.1.weight'?)",
     ],
+    [
+      'a name with one letter in four that differs',
+      { ...without('step'), stop: x },
+      "missing 'step'; unexpected 'stop' (did you mean 'step'?)",
+    ],
+    [
+      'a name with two letters in four that differ',
+      { ...without('step'), stem: x, stir: x },
+      "unexpected 'stem' (did you mean 'step'?), 'stir'",
+    ],
     // What is there already is no suggestion.
     ['a name close to one that is there', { ...given(), 'blocks.1.weights': x }, "unexpected 'blocks.1.weights'"],
     [
@@ -74,7 +84,7 @@ describe('checkEntries', () => {
     [
       'several at once',
       { ...given(), 'blocks.0.weight': x, 'blocks.0.bias': x, 'blocks.1.weight': x, step: x },
-      "'blocks.0.weight': expected float32[2, 3], received an array float32[], 'blocks.0.bias': expected float32[2], received an array float32[], 'blocks.1.weight': expected float16[1, 2], received an array float32[] and 1 more",
+      "'blocks.0.weight': expected float32[2, 3], received an array float32[]; 'blocks.0.bias': expected float32[2], received an array float32[]; 'blocks.1.weight': expected float16[1, 2], received an array float32[] and 1 more",
     ],
   ])('refuses %s', (_, entries, message) => {
     expect(check(entries)).toThrow(/^restore: params: /);
