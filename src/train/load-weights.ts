@@ -7,16 +7,17 @@ import { checkNames, checkTrainer, difference, few, type Snapshot, type Snapshot
 
 export interface LoadWeightsOptions {
   /**
-   * What a tensor of the file is in the trainer: a record or a function from its name to the path of a parameter or, if there
-   * is none, of model state. `params.<path>` and `state.<path>` say which, where a path is both. Names that a record lacks
-   * stay as they are; `undefined` skips the tensor. Default: `{}`.
+   * What a tensor of the file is in the trainer: a record or a function from its name to the path of a parameter or of model
+   * state; where one path is both, `params.<path>` or `state.<path>` says which. Names that a record lacks stay as they are;
+   * `undefined` skips the tensor. Default `{}`.
    */
   names?: Readonly<Record<string, string | undefined>> | ((name: string) => string | undefined);
   /** Whether parameters and model state that the file lacks, and tensors that the trainer lacks, are errors. Default true. */
   strict?: boolean;
   /**
-   * Called with every tensor that is loaded, by its name in the file; returns what to load in its place. A matrix
-   * `[rows, columns]` is transposed by strides: `{ ...matrix, shape: [columns, rows], stride: [1, columns] }`.
+   * Called with every tensor that is loaded, by its name in the file; returns what to load in its place. Arrays are those of
+   * `decodeSafetensors`: float16 as bit patterns, bfloat16 as float32. A matrix `[rows, columns]` is transposed by
+   * strides: `{ ...matrix, shape: [columns, rows], stride: [1, columns] }`.
    */
   transform?: (name: string, array: NDArray) => ArrayLike;
 }
