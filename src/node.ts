@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { checkNumber, checkOneOf, checkOptions } from './core/errors.js';
+import { dirname, resolve } from 'node:path';
+import { checkNumber, checkOneOf, checkOptions, wrongType } from './core/errors.js';
 import { encode } from './onnx/encode.js';
 import { type Backend, type Device, OrtBackend } from './runtime/backend.js';
 import type { Ort } from './runtime/ort.js';
@@ -78,4 +81,51 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
     throw new Error(`createBackend: device '${device}' is not available here: ${reason}`, { cause });
   }
   return backend;
+}
+
+/** Writes data, or the names in a folder, out to the disk, and closes. */
+async function syncAndClose(path: string, flags: string, bytes?: Uint8Array): Promise<void> {
+  const file = await open(path, flags);
+  try {
+    if (bytes) await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** What systems say that cannot write a folder out to the disk, such as Windows. */
+const noFolderSync = ['EACCES', 'EINVAL', 'EISDIR', 'EPERM'];
+
+/**
+ * Writes a file so that at any moment, even after a crash or a power failure, it holds either all of the old bytes or all of
+ * the new ones; once the promise is fulfilled, the new ones.
+ *
+ * The bytes go to `<path>.<random>.tmp` first, which takes the place of `path`. If writing fails the temporary file is removed;
+ * if the process is killed it stays, and may be deleted. A symbolic link at `path` is replaced, not followed.
+ *
+ * @throws as the functions of `node:fs/promises` do
+ * @example
+ * ```ts
+ * import { writeFileAtomic } from 'tracegrad/node';
+ * import { type Snapshotable, save } from 'tracegrad/train';
+ *
+ * const checkpoint = async (trainer: Snapshotable) => writeFileAtomic('run.safetensors', await save(trainer));
+ * ```
+ */
+export async function writeFileAtomic(path: string, bytes: Uint8Array): Promise<void> {
+  if (typeof path !== 'string') throw wrongType('writeFileAtomic', 'path', 'a string', path);
+  if (!(bytes instanceof Uint8Array)) throw wrongType('writeFileAtomic', 'bytes', 'a Uint8Array', bytes);
+  const target = resolve(path);
+  const temporary = `${target}.${randomUUID()}.tmp`;
+  try {
+    await syncAndClose(temporary, 'wx', bytes);
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncAndClose(dirname(target), 'r').catch((error: NodeJS.ErrnoException) => {
+    if (!noFolderSync.includes(error.code ?? '')) throw error;
+  });
 }

@@ -3,7 +3,7 @@ import { show } from './errors.js';
 /** Nested arrays and plain objects with `L` at the leaves. */
 export type Tree<L> = L | readonly Tree<L>[] | { readonly [key: string]: Tree<L> };
 
-const isContainer = (value: unknown): value is Record<string, unknown> => {
+export const isContainer = (value: unknown): value is Record<string, unknown> => {
   if (typeof value !== 'object' || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
   return Array.isArray(value) || prototype === Object.prototype || prototype === null;

@@ -8,7 +8,7 @@ import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
 import type { KernelMemory, Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, leavesOf, ownValue, takeNamed, type Values } from './engine.js';
+import { type Arrays, leavesOf, type Values } from './engine.js';
 import { type Job, traceUpdate } from './step-trace.js';
 
 /** The gradients that an update gets. */
@@ -73,7 +73,9 @@ export class HostUpdate {
     const memory = plan && module.allocateMemory([plan]);
     const data = memory?.data ?? list(specs).map(({ shape, dtype }) => allocate(dtype, sizeOf(shape)));
     const arrays = data.values();
-    const values = mapSlots(specs, ({ shape, dtype }) => toValue(device.ort, { data: arrays.next().value as NDArray['data'], shape, dtype }));
+    const values = mapSlots(specs, ({ shape, dtype }) =>
+      toValue(device.ort, { data: arrays.next().value as NDArray['data'], shape, dtype }),
+    );
     overwrite(values.params, params);
     overwrite(values.optimizer, optimizer);
     return new HostUpdate(fn, device, job, values, memory && { module, memory });
@@ -104,7 +106,11 @@ export class HostUpdate {
     if (!this.kernels) return undefined;
     const { module, memory } = this.kernels;
     const leaves = mapSlots(this.values, (spec) => inputLeaf(spec, ''));
-    const given = { ...leaves, gradients: pick(leaves.gradients, gradients), extra: mapRecord(extra, (names, name) => pick(leaves.extra[name] ?? {}, names)) };
+    const given = {
+      ...leaves,
+      gradients: pick(leaves.gradients, gradients),
+      extra: mapRecord(extra, (names, name) => pick(leaves.extra[name] ?? {}, names)),
+    };
     const { update, order } = updateOf(this.fn, this.job, leaves, given);
     const plan = module.planUpdate(update);
     const kernels = plan && (await module.createKernels(plan, { memory }));
@@ -158,7 +164,12 @@ export class HostUpdate {
 
 function mapSlots<A, B>(slots: Slots<Readonly<Record<string, A>>>, visit: (item: A) => B): Slots<Record<string, B>> {
   const each = (record: Readonly<Record<string, A>>) => mapRecord(record, visit);
-  return { params: each(slots.params), optimizer: each(slots.optimizer), gradients: each(slots.gradients), extra: mapRecord(slots.extra, each) };
+  return {
+    params: each(slots.params),
+    optimizer: each(slots.optimizer),
+    gradients: each(slots.gradients),
+    extra: mapRecord(slots.extra, each),
+  };
 }
 
 /**

@@ -89,10 +89,9 @@ export class LearningRate {
     return learningRate && ((step) => this.fixed ?? learningRate(step));
   }
 
-  replace(fn: string, rate: number | undefined): void {
+  check(fn: string, rate: number | undefined): void {
     if (!this.at) throw new TypeError(`${fn}: learningRate: the optimizer has no single learning rate to replace`);
     if (rate !== undefined) checkNumber(fn, 'learningRate', rate, 'a number >= 0, or undefined', (lr) => lr >= 0);
-    this.fixed = rate;
   }
 }
 
@@ -171,9 +170,9 @@ export class Run {
     checkNumber(fn, 'step', snapshot.step, 'an integer >= 0', isCount);
     checkSeed(fn, snapshot.seed);
     for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(fn, part, this.store.values[part], snapshot[part]);
+    if (snapshot.learningRate !== undefined) this.rate.check(fn, snapshot.learningRate);
     await this.enqueue('restore', async () => {
-      if (snapshot.learningRate !== undefined) this.rate.replace(fn, snapshot.learningRate);
-      else this.rate.fixed = undefined;
+      this.rate.fixed = snapshot.learningRate;
       this.store.write(snapshot);
       this.steps = snapshot.step;
       this.seed = snapshot.seed;

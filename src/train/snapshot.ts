@@ -28,12 +28,18 @@ export interface Snapshotable {
   restore(snapshot: Snapshot): Promise<void>;
 }
 
+/** Throws unless `trainer` can be saved and restored. */
+export function checkTrainer(fn: string, trainer: unknown): asserts trainer is Snapshotable {
+  const { snapshot, restore } = (trainer ?? {}) as Partial<Snapshotable>;
+  if (typeof snapshot !== 'function' || typeof restore !== 'function') throw wrongType(fn, 'trainer', 'a trainer', trainer);
+}
+
 /** An error names at most this many entries. */
 const LISTED = 3;
 
 /** The first few of a list, in words. */
-export const few = (items: readonly string[]): string =>
-  items.slice(0, LISTED).join(', ') + (items.length > LISTED ? ` and ${items.length - LISTED} more` : '');
+export const few = (items: readonly string[], separator = ', '): string =>
+  items.slice(0, LISTED).join(separator) + (items.length > LISTED ? ` and ${items.length - LISTED} more` : '');
 
 /** Insertions, deletions and substitutions that turn `a` into `b` (Levenshtein's distance). */
 function editDistance(a: string, b: string): number {
@@ -118,5 +124,5 @@ export function checkEntries(
     const reason = difference(spec, given[name]);
     return reason === undefined ? [] : [`'${name}': ${reason}`];
   });
-  if (wrong.length > 0) throw new RangeError(`${fn}: ${what}: ${few(wrong)}`);
+  if (wrong.length > 0) throw new RangeError(`${fn}: ${what}: ${few(wrong, '; ')}`);
 }

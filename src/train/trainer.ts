@@ -196,7 +196,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained)),
   };
   const reader = new Reader(device);
-  const engine: Engine = device.device === 'cpu' ? await HostEngine.create(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
+  const engine: Engine =
+    device.device === 'cpu' ? await HostEngine.create(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
@@ -262,7 +263,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       return rate.at?.(run.steps);
     },
     set learningRate(value) {
-      rate.replace('trainer', value);
+      rate.check('trainer', value);
+      rate.fixed = value;
     },
     get lastSnapshot() {
       return lastSnapshot;
