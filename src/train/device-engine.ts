@@ -21,7 +21,7 @@ import {
 } from './engine.js';
 import type { Place } from './outcome.js';
 import type { Reader } from './reader.js';
-import { type BatchSource, gradientOutputs, type Job, traceGradients, traceUpdate } from './step-trace.js';
+import { type BatchSource, type GradientTracer, gradientOutputs, traceUpdate, type UpdateJob } from './step-trace.js';
 
 /** What is known of the outputs of a step, which are: the metrics, the values per sample, and what has changed of the held values. */
 interface Layout {
@@ -38,7 +38,8 @@ export class DeviceEngine implements Engine {
 
   constructor(
     private readonly device: OrtBackend,
-    private readonly job: Job,
+    private readonly job: UpdateJob,
+    private readonly trace: GradientTracer,
     private readonly reader: Reader,
     arrays: Holdings<Arrays>,
   ) {
@@ -117,7 +118,7 @@ export class DeviceEngine implements Engine {
       const tensors = leaves.values();
       const { params, state, optimizer } = this.#values;
       const held = { params: takeNamed(params, tensors), state: takeNamed(state, tensors), optimizer: takeNamed(optimizer, tensors) };
-      const found = traceGradients(this.job, held, [...tensors], source, variant);
+      const found = this.trace(held, [...tensors], source, variant);
       const trained = Object.fromEntries(this.job.trainable.map((name) => [name, held.params[name] as Tensor]));
       const next = traceUpdate('trainer.step', this.job, trained, held.optimizer, found.gradients, found.extra);
       const after = [{ ...held.params, ...next.params }, found.state, next.state].flatMap((named) => Object.values(named));
@@ -154,7 +155,7 @@ export class DeviceEngine implements Engine {
     return new Program('trainer.step', this.device, (leaves, source) => {
       const tensors = leaves.values();
       const held = takeHeld(this.#values, tensors);
-      const found = traceGradients(this.job, held, [...tensors], source, variant);
+      const found = this.trace(held, [...tensors], source, variant);
       return {
         outputs: Object.values(found.gradients),
         hostInputs: hostInputsOf(gradientOutputs(found, held.state).outputs),

@@ -31,17 +31,21 @@ export interface StepResult {
   readonly perSample: Value | undefined;
 }
 
-/** Values on a device and the steps that change them. To be called from within the backend's queue. */
-export interface Engine {
+/** What holds values on a device. */
+export interface Store {
   readonly values: Holdings<Values>;
+  /** Puts arrays in the place of all values. Names, shapes and dtypes were checked. */
+  write(arrays: Holdings<Arrays>): void;
+}
+
+/** Values on a device and the steps that change them. To be called from within the backend's queue. */
+export interface Engine extends Store {
   /**
    * One update. If it fails, or `accept` does, nothing has changed.
    *
    * @param accept sees what the step found before anything changes
    */
   step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult>;
-  /** Puts arrays in the place of all values. Names, shapes and dtypes were checked. */
-  write(arrays: Holdings<Arrays>): void;
   release(): Promise<void>;
 }
 

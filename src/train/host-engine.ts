@@ -6,20 +6,18 @@ import { Program, type Value } from '../runtime/program.js';
 import {
   type Arrays,
   type BatchInput,
-  copyOf,
   type Engine,
   type Holdings,
   heldLeaves,
   ownValue,
   programOf,
-  refresh,
   type StepResult,
   takeHeld,
   type Values,
 } from './engine.js';
 import { HostUpdate, overwrite, type Selection } from './host-update.js';
 import type { Place } from './outcome.js';
-import { type BatchSource, gradientOutputs, type Job, traceGradients } from './step-trace.js';
+import { type BatchSource, type GradientTracer, gradientOutputs, type UpdateJob } from './step-trace.js';
 
 /** What is known of the outputs of a gradient program, which are: the metrics, the values per sample, the changed state, the gradients. */
 interface Layout {
@@ -41,29 +39,29 @@ export class HostEngine implements Engine {
 
   private constructor(
     private readonly device: OrtBackend,
-    private readonly job: Job,
+    private readonly job: UpdateJob,
+    private readonly trace: GradientTracer,
     private readonly update: HostUpdate,
     { params, state }: Holdings<Arrays>,
   ) {
-    this.#params = mapRecord(params, (array, name) => update.values.params[name] ?? ownValue(device, array));
+    this.#params = mapRecord(params, (array, name) => update.slots.params[name] ?? ownValue(device, array));
     this.#state = mapRecord(state, (array) => ownValue(device, array));
   }
 
-  static async create(device: OrtBackend, job: Job, holdings: Holdings<Arrays>): Promise<HostEngine> {
+  static async create(device: OrtBackend, job: UpdateJob, trace: GradientTracer, holdings: Holdings<Arrays>): Promise<HostEngine> {
     const trained = Object.fromEntries(job.trainable.map((name) => [name, holdings.params[name] as NDArray]));
-    return new HostEngine(device, job, await HostUpdate.create('trainer.step', device, job, trained, holdings.optimizer), holdings);
+    return new HostEngine(device, job, trace, await HostUpdate.create('trainer.step', device, job, trained, holdings.optimizer), holdings);
   }
 
   get values(): Holdings<Values> {
-    return { params: this.#params, state: this.#state, optimizer: this.update.values.optimizer };
+    return { params: this.#params, state: this.#state, optimizer: this.update.slots.optimizer };
   }
 
   async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
-    const { optimizer, strategy } = this.job;
     const held = heldLeaves(this.values);
     const leaves = [...held.leaves, ...batch.leaves];
     const values = [...held.values, ...batch.values];
-    const variant = strategy.variant?.(context.step) ?? '';
+    const variant = this.job.strategy.variant?.(context.step) ?? '';
     const program = programOf(this.#programs, variant, () => this.#program(variant));
     const { outputs, meta } = await program.run(leaves, values, context, batch, (layout) => this.#targets(layout));
     const rest = outputs.values();
@@ -71,21 +69,15 @@ export class HostEngine implements Engine {
     const result: StepResult = { packed: next(), places: meta.places, perSample: meta.perSample ? next() : undefined };
     const state = Object.fromEntries(meta.state.map((name) => [name, next()]));
     await accept(result);
-    const refreshed = await refresh(optimizer.refreshes ?? [], context, {
-      params: async () => mapRecord(this.update.values.params, copyOf),
-      state: async () => mapRecord(this.update.values.optimizer, copyOf),
-      gradients: async () =>
-        Object.fromEntries(meta.selection.gradients.map((name) => [name, copyOf(this.update.values.gradients[name] as Value)])),
-    });
-    await this.update.run(meta.selection, context, refreshed);
+    await this.update.run(meta.selection, context);
     this.#state = { ...this.#state, ...state };
     return result;
   }
 
   write({ params, state, optimizer }: Holdings<Arrays>): void {
-    overwrite(this.#params, params);
+    overwrite(this.#params, params); // those that are trained lie in the memory of the update
     this.#state = mapRecord(this.#state, (_, name) => ownValue(this.device, state[name] as NDArray));
-    overwrite(this.update.values.optimizer, optimizer);
+    overwrite(this.update.slots.optimizer, optimizer);
   }
 
   async release(): Promise<void> {
@@ -96,7 +88,7 @@ export class HostEngine implements Engine {
   /** Where the outputs of a gradient program go: gradients to the memory of the update. */
   #targets({ perSample, state, selection }: Layout): (Value | undefined)[] {
     const before = Array<undefined>(1 + Number(perSample) + state.length).fill(undefined);
-    const { gradients, extra } = this.update.values;
+    const { gradients, extra } = this.update.slots;
     return [
       ...before,
       ...selection.gradients.map((name) => gradients[name]),
@@ -108,7 +100,7 @@ export class HostEngine implements Engine {
     return new Program('trainer.step', this.device, (leaves, source) => {
       const tensors = leaves.values();
       const held = takeHeld(this.values, tensors);
-      const found = traceGradients(this.job, held, [...tensors], source, variant);
+      const found = this.trace(held, [...tensors], source, variant);
       const { outputs, state } = gradientOutputs(found, held.state);
       const selection: Selection = {
         gradients: Object.keys(found.gradients),

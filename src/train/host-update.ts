@@ -8,8 +8,8 @@ import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
 import type { KernelMemory, Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, leavesOf, type Values } from './engine.js';
-import { type Job, traceUpdate } from './step-trace.js';
+import { type Arrays, copyOf, type Holdings, leavesOf, refresh, type Store, type Values } from './engine.js';
+import { traceUpdate, type UpdateJob } from './step-trace.js';
 
 /** The gradients that an update gets. */
 export interface Selection {
@@ -20,9 +20,6 @@ export interface Selection {
   /** How many streams of host inputs were used before the update. */
   readonly streams: number;
 }
-
-/** What an update needs of the job of a trainer. */
-export type UpdateJob = Pick<Job, 'optimizer' | 'paramTree' | 'learningRate' | 'strategy'>;
 
 /** An update for one selection: computes everything that may fail, and then changes the held values. */
 interface Plan {
@@ -49,14 +46,15 @@ const list = <V>({ params, optimizer, gradients, extra }: Slots<Readonly<Record<
  * Trained parameters, optimizer state and gradients in the memory of the host, and the updates that change them in place: fused
  * kernels generated from the traced update, or a graph for ONNX Runtime where some op of the update has no kernel.
  */
-export class HostUpdate {
+export class HostUpdate implements Store {
   readonly #plans = new Map<string, Plan>();
 
   private constructor(
     private readonly fn: string,
     private readonly device: OrtBackend,
     private readonly job: UpdateJob,
-    readonly values: Slots<Values>,
+    /** The memory. Gradients are to be written there before {@link run}. */
+    readonly slots: Slots<Values>,
     private readonly kernels: { readonly module: typeof import('../runtime/kernels/index.js'); readonly memory: KernelMemory } | undefined,
   ) {}
 
@@ -81,16 +79,37 @@ export class HostUpdate {
     return new HostUpdate(fn, device, job, values, memory && { module, memory });
   }
 
+  get values(): Holdings<Values> {
+    return { params: this.slots.params, state: {}, optimizer: this.slots.optimizer };
+  }
+
+  write({ params, optimizer }: Holdings<Arrays>): void {
+    overwrite(this.slots.params, params);
+    overwrite(this.slots.optimizer, optimizer);
+  }
+
+  /** One update, from arrays. If it fails, nothing has changed. */
+  async update(gradients: Arrays, extra: Readonly<Record<string, Arrays>>, context: RunContext): Promise<void> {
+    overwrite(this.slots.gradients, gradients);
+    for (const [name, arrays] of Object.entries(extra)) overwrite(this.slots.extra[name] ?? {}, arrays);
+    await this.run({ gradients: Object.keys(gradients), extra: mapRecord(extra, Object.keys), streams: 0 }, context);
+  }
+
   /**
    * One update, from the gradients in memory. If it fails, nothing has changed.
-   *
-   * @param refreshed entries of the optimizer state that change before it
    */
-  async run(selection: Selection, context: RunContext, refreshed: Arrays): Promise<void> {
+  async run(selection: Selection, context: RunContext): Promise<void> {
+    const copies = (values: Values) => async () => mapRecord(values, copyOf);
+    const { params, optimizer, gradients } = this.slots;
+    const refreshed = await refresh(this.job.optimizer.refreshes ?? [], context, {
+      params: copies(params),
+      state: copies(optimizer),
+      gradients: copies(pick(gradients, selection.gradients)),
+    });
     const key = JSON.stringify(selection);
     const plan = this.#plans.get(key) ?? (await this.#plan(selection));
     this.#plans.set(key, plan);
-    await plan.run(context, new Map(Object.entries(refreshed).map(([name, array]) => [this.values.optimizer[name] as Value, array])));
+    await plan.run(context, new Map(Object.entries(refreshed).map(([name, array]) => [optimizer[name] as Value, array])));
   }
 
   async release(): Promise<void> {
@@ -105,7 +124,7 @@ export class HostUpdate {
   async #kernelPlan({ gradients, extra, streams }: Selection): Promise<Plan | undefined> {
     if (!this.kernels) return undefined;
     const { module, memory } = this.kernels;
-    const leaves = mapSlots(this.values, (spec) => inputLeaf(spec, ''));
+    const leaves = mapSlots(this.slots, (spec) => inputLeaf(spec, ''));
     const given = {
       ...leaves,
       gradients: pick(leaves.gradients, gradients),
@@ -127,12 +146,12 @@ export class HostUpdate {
   }
 
   #graphPlan({ gradients, extra, streams }: Selection): Plan {
-    const { params, optimizer } = this.values;
+    const { params, optimizer } = this.slots;
     const given = {
       params,
       optimizer,
-      gradients: pick(this.values.gradients, gradients),
-      extra: mapRecord(extra, (names, name) => pick(this.values.extra[name] ?? {}, names)),
+      gradients: pick(this.slots.gradients, gradients),
+      extra: mapRecord(extra, (names, name) => pick(this.slots.extra[name] ?? {}, names)),
     };
     const groups = Object.entries({ params, state: optimizer, gradient: given.gradients, ...given.extra });
     const leaves: readonly Leaf[] = groups.flatMap(([name, values]) => leavesOf(name, values));

@@ -8,7 +8,7 @@ import { type OrtBackend, openBackend } from '../runtime/backend.js';
 import { arrayLeaves } from '../runtime/edge.js';
 import type { RunContext } from '../runtime/host-inputs.js';
 import { Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, type Holdings, leavesOf, takeNamed, type Values } from './engine.js';
+import { type Arrays, type Holdings, leavesOf, type Store, takeNamed, type Values } from './engine.js';
 import type { Reader } from './reader.js';
 import { checkEntries, type Snapshot } from './snapshot.js';
 
@@ -93,12 +93,6 @@ export class LearningRate {
     if (!this.at) throw new TypeError(`${fn}: learningRate: the optimizer has no single learning rate to replace`);
     if (rate !== undefined) checkNumber(fn, 'learningRate', rate, 'a number >= 0, or undefined', (lr) => lr >= 0);
   }
-}
-
-/** What holds values on a device. */
-interface Store {
-  readonly values: Holdings<Values>;
-  write(arrays: Holdings<Arrays>): void;
 }
 
 /** What a trainer and a compiled update have in common: how far they are, and values that are read, saved and restored in turn. */

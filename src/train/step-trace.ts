@@ -20,20 +20,24 @@ import { type LossContext, type LossResult, metricOf, type Outcome, outcomeOf, t
 const fn = 'trainer.step';
 const WHOLE = [0, 1] as const;
 
-/** What stays the same over all traces of a trainer. */
-export interface Job {
-  readonly loss: (params: unknown, batch: unknown, context: LossContext) => LossResult;
+/** What updates need to know, in all traces. */
+export interface UpdateJob {
   readonly optimizer: Optimizer;
   readonly strategy: GradientStrategy;
-  /** The trees of the caller with Tensors by path; where there is none, undefined. */
+  /** The tree of the caller with Tensors by path; where there is none, undefined. */
   readonly paramTree: (named: Named) => unknown;
-  readonly stateTree: (named: Named) => unknown;
   /** Names of the parameters that are trained. */
   readonly trainable: readonly string[];
-  /** Count gradients that are not finite. */
-  readonly countNonFinite: boolean;
   /** The learning rate of a step, where it is known. */
   readonly learningRate: ((step: number) => number) | undefined;
+}
+
+/** What stays the same over all traces of a trainer. */
+export interface Job extends UpdateJob {
+  readonly loss: (params: unknown, batch: unknown, context: LossContext) => LossResult;
+  readonly stateTree: (named: Named) => unknown;
+  /** Count gradients that are not finite. */
+  readonly countNonFinite: boolean;
 }
 
 /** A batch that is to be traced. */
@@ -82,6 +86,9 @@ export interface GradientTrace {
   readonly gradients: Named;
   readonly extra: Readonly<Record<string, Named>>;
 }
+
+/** Where the gradients of a step come from. */
+export type GradientTracer = (held: Held, batch: readonly Tensor[], source: BatchSource, variant: string) => GradientTrace;
 
 /** Traces the gradients that the strategy asks for. */
 export function traceGradients(job: Job, held: Held, batch: readonly Tensor[], source: BatchSource, variant: string): GradientTrace {
@@ -153,7 +160,7 @@ function checkLike(fn: string, what: string, { shape, dtype }: Spec, tensor: Ten
 /** Parameters and optimizer state after the update; what stays as it is is the same Tensor. */
 export function traceUpdate(
   fn: string,
-  job: Pick<Job, 'optimizer' | 'paramTree' | 'learningRate'>,
+  job: UpdateJob,
   params: Named,
   state: Named,
   gradients: Named,

@@ -17,7 +17,7 @@ import { type Predict, Prediction } from './prediction.js';
 import { Reader } from './reader.js';
 import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams, readTree } from './run.js';
 import type { Snapshot, Snapshotable } from './snapshot.js';
-import type { Job } from './step-trace.js';
+import { type GradientTracer, type Job, traceGradients } from './step-trace.js';
 
 export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
   /** The loss of a batch. Metrics, state and values per sample get no gradient. */
@@ -196,8 +196,11 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained)),
   };
   const reader = new Reader(device);
+  const trace: GradientTracer = (...step) => traceGradients(job, ...step);
   const engine: Engine =
-    device.device === 'cpu' ? await HostEngine.create(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
+    device.device === 'cpu'
+      ? await HostEngine.create(device, job, trace, holdings)
+      : new DeviceEngine(device, job, trace, reader, holdings);
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
