@@ -11,7 +11,6 @@ import type { RunContext } from '../runtime/host-inputs.js';
 import { toValue } from '../runtime/program.js';
 import { DeviceEngine } from './device-engine.js';
 import type { Arrays, Holdings, Store, Values } from './engine.js';
-import { HostUpdate } from './host-update.js';
 import { Reader } from './reader.js';
 import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams } from './run.js';
 import { difference, type Snapshotable } from './snapshot.js';
@@ -150,7 +149,7 @@ export async function compileUpdate<P>(
   const reader = new Reader(device);
   const updater: Updater =
     device.device === 'cpu'
-      ? await HostUpdate.create('update.step', device, job, tree.arrays, initial)
+      ? await (await import('./host-update.js')).HostUpdate.create('update.step', device, job, tree.arrays, initial)
       : new DeviceUpdater(device, job, reader, { params: tree.arrays, state: {}, optimizer: initial });
   const run = new Run('update', device, seed, rate, updater, reader, [updater]);
   return {

@@ -6,7 +6,7 @@ import type { Spec, Tensor } from '../core/tensor.js';
 import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
-import type { KernelMemory, Update } from '../runtime/kernels/index.js';
+import { allocateMemory, createKernels, type KernelMemory, planUpdate, type Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
 import { type Arrays, copyOf, type Holdings, leavesOf, refresh, type Store, type Values } from './engine.js';
 import { traceUpdate, type UpdateJob } from './step-trace.js';
@@ -55,7 +55,8 @@ export class HostUpdate implements Store {
     private readonly job: UpdateJob,
     /** The memory. Gradients are to be written there before {@link run}. */
     readonly slots: Slots<Values>,
-    private readonly kernels: { readonly module: typeof import('../runtime/kernels/index.js'); readonly memory: KernelMemory } | undefined,
+    /** Undefined where updates have no kernels. */
+    private readonly memory: KernelMemory | undefined,
   ) {}
 
   static async create(fn: string, device: OrtBackend, job: UpdateJob, params: Arrays, optimizer: Arrays): Promise<HostUpdate> {
@@ -65,10 +66,9 @@ export class HostUpdate implements Store {
       gradients: params,
       extra: Object.fromEntries((job.strategy.extra ?? []).map((name) => [name, params])),
     };
-    const module = await import('../runtime/kernels/index.js');
     const leaves = mapSlots(specs, (spec) => inputLeaf(spec, ''));
-    const plan = module.planUpdate(updateOf(fn, job, leaves, leaves).update);
-    const memory = plan && module.allocateMemory([plan]);
+    const plan = planUpdate(updateOf(fn, job, leaves, leaves).update);
+    const memory = plan && allocateMemory([plan]);
     const data = memory?.data ?? list(specs).map(({ shape, dtype }) => allocate(dtype, sizeOf(shape)));
     const arrays = data.values();
     const values = mapSlots(specs, ({ shape, dtype }) =>
@@ -76,7 +76,7 @@ export class HostUpdate implements Store {
     );
     overwrite(values.params, params);
     overwrite(values.optimizer, optimizer);
-    return new HostUpdate(fn, device, job, values, memory && { module, memory });
+    return new HostUpdate(fn, device, job, values, memory);
   }
 
   get values(): Holdings<Values> {
@@ -122,8 +122,8 @@ export class HostUpdate implements Store {
   }
 
   async #kernelPlan({ gradients, extra, streams }: Selection): Promise<Plan | undefined> {
-    if (!this.kernels) return undefined;
-    const { module, memory } = this.kernels;
+    const { memory } = this;
+    if (!memory) return undefined;
     const leaves = mapSlots(this.slots, (spec) => inputLeaf(spec, ''));
     const given = {
       ...leaves,
@@ -131,8 +131,8 @@ export class HostUpdate implements Store {
       extra: mapRecord(extra, (names, name) => pick(leaves.extra[name] ?? {}, names)),
     };
     const { update, order } = updateOf(this.fn, this.job, leaves, given);
-    const plan = module.planUpdate(update);
-    const kernels = plan && (await module.createKernels(plan, { memory }));
+    const plan = planUpdate(update);
+    const kernels = plan && (await createKernels(plan, { memory }));
     if (!kernels) return undefined;
     const inputs = kernels.hostInputs.map((input) => ({ ...input, stream: streams + order.indexOf(input.tensor) }));
     return {

@@ -7,11 +7,8 @@ import { type Backend, openBackend } from '../runtime/backend.js';
 import { type ArrayLeaf, type Axes, arrayLeaves, isAxisNames } from '../runtime/edge.js';
 import { toArray, toValue, type Value } from '../runtime/program.js';
 import { defaultAxes, firstRows, padBatch, rowsOf } from './batch.js';
-import { DeviceEngine } from './device-engine.js';
 import type { BatchInput, Engine } from './engine.js';
 import { Evaluator, type Totals } from './evaluator.js';
-import { HostEngine } from './host-engine.js';
-import { checkFinite } from './non-finite.js';
 import { type LossContext, type LossResult, type Place, unpackMetrics } from './outcome.js';
 import { type Predict, Prediction } from './prediction.js';
 import { Reader } from './reader.js';
@@ -197,10 +194,11 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   };
   const reader = new Reader(device);
   const trace: GradientTracer = (...step) => traceGradients(job, ...step);
+  // A bundle need not hold the engine of the other kind of device.
   const engine: Engine =
     device.device === 'cpu'
-      ? await HostEngine.create(device, job, trace, holdings)
-      : new DeviceEngine(device, job, trace, reader, holdings);
+      ? await (await import('./host-engine.js')).HostEngine.create(device, job, trace, holdings)
+      : new (await import('./device-engine.js')).DeviceEngine(device, job, trace, reader, holdings);
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
@@ -237,7 +235,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     const { input, rows } = readBatch('step', batch);
     return run.enqueue('step', async () => {
       const { packed, places, perSample } = await engine.step(input, run.context, async (found) => {
-        if (debugNonFinite) await checkFinite(device, job, engine, input, run.context, found);
+        if (debugNonFinite) await (await import('./non-finite.js')).checkFinite(device, job, engine, input, run.context, found);
       });
       run.steps++;
       if (snapshotEvery !== undefined && run.steps % snapshotEvery === 0) lastSnapshot = await run.snapshot();
