@@ -1,20 +1,35 @@
 // Trains a network on handwritten digits, writes a report and an ONNX model, and checks that the model does what was trained.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { argMax, cast, createRng, equal, exportOnnx, filled, maxPool2d, mean, relu, reshape, type Tensor, type Tensors } from 'tracegrad';
+import {
+  argMax,
+  cast,
+  createRng,
+  equal,
+  exportOnnx,
+  filled,
+  foldIn,
+  keyFromSeed,
+  maxPool2d,
+  mean,
+  relu,
+  reshape,
+  type Tensor,
+  type Tensors,
+} from 'tracegrad';
 import { type Conv2dParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
 import { crossEntropyLoss } from 'tracegrad/losses';
-import { createBackend } from 'tracegrad/node';
+import { createBackend, writeFileAtomic } from 'tracegrad/node';
 import { initLayerNorm, type LayerNormParams, layerNorm } from 'tracegrad/norm';
 import { adamw, type Schedule } from 'tracegrad/optim';
-import { createTrainer } from 'tracegrad/train';
-import { batches, type Digits, loadDigits, SIZE, shuffledBatches } from './data.js';
+import { createTrainer, load, save } from 'tracegrad/train';
+import { batches, loadDigits, SIZE, shuffledBatches } from './data.js';
 import { readOptions, refuse } from './options.js';
-import { Average, createProgress, percent, type Scores } from './progress.js';
-import { CLASSES, type EpochScores, readings, report } from './report.js';
+import { Average, createProgress, type EpochScores, percent } from './progress.js';
+import { CLASSES, readings, report } from './report.js';
 
-const { device, epochs, seed, output, batchSize, trainCount, testCount, goal } = readOptions(process.argv.slice(2));
+const { device, epochs, seed, output, resume, batchSize, trainCount, testCount, goal } = readOptions(process.argv.slice(2));
 try {
   mkdirSync(output, { recursive: true });
 } catch (error) {
@@ -76,36 +91,58 @@ const trainer = await createTrainer(backend, {
   }),
 });
 
-async function evaluate(digits: Digits): Promise<Scores> {
-  const average = new Average();
-  for (const batch of batches(digits, 250)) {
-    const { loss, metrics } = await trainer.evaluate(batch);
-    average.add({ loss, accuracy: metrics.accuracy }, batch.labels.shape[0]!);
+// What a run that goes on needs besides parameters, optimizer state and step: which run it is, and what it has to tell so far.
+
+const checkpointFile = join(output, 'checkpoint.safetensors');
+const settings = { device, seed, epochs, batchSize, trainCount, testCount };
+interface Extra {
+  readonly settings: Record<string, unknown>;
+  readonly history: readonly EpochScores[];
+  readonly stepLosses: readonly number[];
+  readonly seconds: number;
+}
+
+async function readCheckpoint(): Promise<Extra> {
+  let extra: Extra;
+  try {
+    extra = (await load(trainer, readFileSync(checkpointFile))) as Extra;
+  } catch (error) {
+    return refuse(`--resume: ${(error as Error).message}`);
   }
-  return average;
+  for (const [name, value] of Object.entries(settings)) {
+    if (extra.settings[name] !== value)
+      refuse(`--resume: the checkpoint is of a run with ${name} ${extra.settings[name]}, this is ${value}`);
+  }
+  return extra;
 }
 
 const parameterCount = Object.values(initial).reduce((sum, { weight, bias }) => sum + weight.data.length + bias.data.length, 0);
 console.log(`${trainCount} digits to train, ${testCount} to test, ${parameterCount} parameters, device ${device}, seed ${seed}`);
-const stepLosses: number[] = [];
-const history: EpochScores[] = [];
-const start = performance.now();
-const progress = createProgress(epochs, trainCount);
-for (let epoch = 1; epoch <= epochs; epoch++) {
+const before: Extra = resume ? await readCheckpoint() : { settings, history: [], stepLosses: [], seconds: 0 };
+const stepLosses = [...before.stepLosses];
+const history = [...before.history];
+const start = performance.now() - 1000 * before.seconds;
+const secondsSoFar = () => (performance.now() - start) / 1000;
+if (resume) console.log(`goes on after epoch ${history.length} of ${checkpointFile}`);
+const progress = createProgress(epochs, trainCount, history.length);
+for (let epoch = history.length + 1; epoch <= epochs; epoch++) {
   const average = new Average();
-  for (const batch of shuffledBatches(train, batchSize, rng)) {
+  // Every epoch has a generator of its own, so that none depends on how the ones before it were run.
+  for (const batch of shuffledBatches(train, batchSize, createRng(foldIn(keyFromSeed(seed), epoch)))) {
     const { loss, metrics } = await trainer.step(batch);
     stepLosses.push(loss);
     const count = batch.labels.shape[0]!;
     average.add({ loss, accuracy: metrics.accuracy }, count);
     progress.advance(count, epoch, average);
   }
-  const scores = await evaluate(test);
-  history.push({ train: average, test: scores });
-  progress.finish(epoch, average, scores);
+  const { loss, metrics } = await trainer.evaluateAll(batches(test, 250));
+  history.push({ train: { loss: average.loss, accuracy: average.accuracy }, test: { loss, accuracy: metrics.accuracy } });
+  const extra: Extra = { settings, history, stepLosses, seconds: secondsSoFar() };
+  await writeFileAtomic(checkpointFile, await save(trainer, { extra }));
+  progress.finish(epoch, history.at(-1)!);
 }
 progress.stop();
-const seconds = (performance.now() - start) / 1000;
+const seconds = secondsSoFar();
 
 const logits = new Float32Array(testCount * CLASSES);
 let end = 0;

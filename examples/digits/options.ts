@@ -3,12 +3,14 @@ import type { Device } from 'tracegrad';
 
 const USAGE = `npm run demo -- [options]
 
-Trains a small network on handwritten digits, reports on it in a page, exports it to ONNX and checks the export.
+Trains a small network on handwritten digits, reports on it in a page, exports it to ONNX and checks the export. After every
+epoch it writes a checkpoint, from which a run that was interrupted can go on.
 
   --device cpu|webgpu  where to train (default cpu)
   --epochs N           passes over the training digits (default 8, quick 2)
   --seed N             another seed, another run; the same seed, the same run (default 0)
-  --output DIR         where model.onnx and report.html go (default demo-output)
+  --output DIR         where model.onnx, report.html and checkpoint.safetensors go (default demo-output)
+  --resume             go on from the checkpoint there; the other options must be those of its run
   --quick              a few digits, a few seconds, and a lower goal: is everything in order?
   --help               this text`;
 
@@ -18,6 +20,8 @@ export interface Options {
   readonly device: Device;
   readonly seed: number;
   readonly output: string;
+  /** Whether to go on from the checkpoint in `output`. */
+  readonly resume: boolean;
   readonly epochs: number;
   readonly batchSize: number;
   /** How many digits to train and to test with. */
@@ -49,6 +53,7 @@ export function readOptions(args: readonly string[]): Options {
     ...size,
     seed: integer('seed', values.seed, 0),
     output: values.output,
+    resume: values.resume,
     epochs: integer('epochs', values.epochs ?? (quick ? '2' : '8'), 1),
     goal: values.epochs === undefined ? (quick ? 0.8 : 0.975) : 0,
   };
@@ -64,6 +69,7 @@ function parse(args: readonly string[]) {
         seed: { type: 'string', default: '0' },
         output: { type: 'string', default: 'demo-output' },
         quick: { type: 'boolean', default: false },
+        resume: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     }).values;

@@ -28,23 +28,34 @@ export class Average implements Scores {
   }
 }
 
+/** What an epoch has come to, on the digits it trained with and on the others. */
+export interface EpochScores {
+  readonly train: Scores;
+  readonly test: Scores;
+}
+
 export const percent = (share: number, digits = 1): string => `${(100 * share).toFixed(digits)} %`;
 
 export interface Progress {
   /** That many samples more are done; the scores are those of the epoch so far. */
   advance(samples: number, epoch: number, scores: Scores): void;
   /** An epoch is over. */
-  finish(epoch: number, scores: Scores, test: Scores): void;
+  finish(epoch: number, scores: EpochScores): void;
   stop(): void;
 }
 
-/** A line for every epoch that is over; in a terminal, below them, a bar for all of the training. */
-export function createProgress(epochs: number, samplesPerEpoch: number): Progress {
+/**
+ * A line for every epoch that is over; in a terminal, below them, a bar for all of the training.
+ *
+ * @param finished epochs that are over already
+ */
+export function createProgress(epochs: number, samplesPerEpoch: number, finished: number): Progress {
   const total = epochs * samplesPerEpoch;
+  const before = finished * samplesPerEpoch;
   const start = performance.now();
-  let done = 0;
+  let done = before;
   const fields = (epoch: number, { loss, accuracy }: Scores) => {
-    const perSecond = done / ((performance.now() - start) / 1000);
+    const perSecond = (done - before) / ((performance.now() - start) / 1000);
     return {
       epoch: `epoch ${epoch}/${epochs}`,
       loss: `loss ${loss.toFixed(3)}`,
@@ -67,14 +78,14 @@ export function createProgress(epochs: number, samplesPerEpoch: number): Progres
         stream: process.stdout,
       })
     : undefined;
-  const bar = bars?.create(total, 0, { epoch: 'compiling', loss: '', accuracy: '', speed: '', left: '' });
+  const bar = bars?.create(total, done, { epoch: 'compiling', loss: '', accuracy: '', speed: '', left: '' });
   return {
     advance: (samples, epoch, scores) => {
       done += samples;
       bar?.update(done, fields(epoch, scores));
     },
-    finish: (epoch, scores, test) => {
-      const { speed, left, ...own } = fields(epoch, scores);
+    finish: (epoch, { train, test }) => {
+      const { speed, left, ...own } = fields(epoch, train);
       const line = [...Object.values(own), `test accuracy ${percent(test.accuracy)}`];
       if (bars) bars.log(`${line.join('  ')}\n`);
       else console.log([...line, speed, left].join('  '));

@@ -1,6 +1,6 @@
 import { type ScaleContinuousNumeric, scaleLinear, scaleLog } from 'd3-scale';
 import { type Digits, imageAt, SIZE } from './data.js';
-import { percent, type Scores } from './progress.js';
+import { type EpochScores, percent } from './progress.js';
 
 export const CLASSES = 10;
 /** At most so many misread digits are shown. */
@@ -10,11 +10,6 @@ const SHOWN = 24;
 export interface Reading {
   readonly digit: number;
   readonly confidence: number;
-}
-
-export interface EpochScores {
-  readonly train: Scores;
-  readonly test: Scores;
 }
 
 export interface Run {

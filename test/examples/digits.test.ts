@@ -1,7 +1,9 @@
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -66,16 +68,47 @@ describe('a quick run', () => {
     expect(lines(again.stdout).at(-1)).toBe(lines(run.stdout).at(-1));
     expect(read('b', 'model.onnx').equals(read('a', 'model.onnx'))).toBe(true);
   });
+
+  describe('that is killed', () => {
+    const checkpoint = join(output, 'killed', 'checkpoint.safetensors');
+
+    /** Runs the demo until its first checkpoint is there. */
+    async function killed(): Promise<void> {
+      const args = ['--import', 'tsx', 'examples/digits/main.ts', '--quick', '--output', join(output, 'killed')];
+      const child = spawn(process.execPath, args, { cwd });
+      const ended = once(child, 'exit');
+      while (!existsSync(checkpoint) && child.exitCode === null) await sleep(10);
+      child.kill('SIGKILL');
+      expect(await ended).toEqual([null, 'SIGKILL']);
+    }
+
+    test('goes on to the same model', async () => {
+      await killed();
+      const rest = await demo('--quick', '--resume', '--output', join(output, 'killed'));
+      expect(rest).toMatchObject({ code: 0, stderr: '' });
+      expect(lines(rest.stdout).some((line) => line.startsWith('goes on after epoch 1'))).toBe(true);
+      expect(lines(rest.stdout).filter((line) => line.startsWith('epoch '))).toHaveLength(1);
+      expect(lines(rest.stdout).at(-1)).toBe(lines(run.stdout).at(-1));
+      expect(read('killed', 'model.onnx').equals(read('a', 'model.onnx'))).toBe(true);
+    });
+
+    test('does not go on as another run', async () => {
+      const { code, stderr } = await demo('--quick', '--resume', '--seed', '1', '--output', join(output, 'killed'));
+      expect(code).toBe(2);
+      expect(stderr).toContain('--resume: the checkpoint is of a run with seed 0, this is 1');
+    });
+  });
 });
 
 test.each([
+  { args: ['--resume', '--output', join(tmpdir(), 'tracegrad-nothing')], about: '--resume' },
   { args: ['--device', 'toaster'], about: '--device' },
   { args: ['--epochs', '0'], about: '--epochs' },
   { args: ['--speed', '9'], about: '--speed' },
 ])('refuses $args in one line', async ({ args, about }) => {
   const { code, stdout, stderr } = await demo(...args);
   expect(code).toBe(2);
-  expect(stdout).toBe('');
+  expect(lines(stdout).filter((line) => line.startsWith('epoch'))).toEqual([]);
   expect(lines(stderr)).toHaveLength(1);
   expect(stderr).toContain(about);
 });
