@@ -1,1 +1,11 @@
+export { accuracy } from './metrics/accuracy.js';
+export type { ClassOptions } from './metrics/class-counts.js';
+export { type F1ScoreOptions, f1Score } from './metrics/f1-score.js';
+export type { LabelOptions, ScoreOptions } from './metrics/labels.js';
+export { type MeanIoUOptions, meanIoU } from './metrics/mean-iou.js';
+export { meanOf } from './metrics/mean-of.js';
+export type { Metric } from './metrics/metric.js';
+export { perplexity } from './metrics/perplexity.js';
+export { type RecallAtKOptions, recallAtK } from './metrics/recall-at-k.js';
+export { type TopKAccuracyOptions, topKAccuracy } from './metrics/top-k-accuracy.js';
 export { createTrainer, type LossContext, type LossResult, type Report, type Trainer, type TrainerOptions } from './trainer.js';
