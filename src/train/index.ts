@@ -9,3 +9,12 @@ export { perplexity } from './metrics/perplexity.js';
 export { type RecallAtKOptions, recallAtK } from './metrics/recall-at-k.js';
 export { type TopKAccuracyOptions, topKAccuracy } from './metrics/top-k-accuracy.js';
 export { createTrainer, type LossContext, type LossResult, type Report, type Trainer, type TrainerOptions } from './trainer.js';
+export {
+  connectWorker,
+  type Remote,
+  serveWorker,
+  type WorkerConnection,
+  type WorkerFunctions,
+  type WorkerPort,
+  type WorkerServer,
+} from './worker.js';
