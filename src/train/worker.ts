@@ -8,11 +8,9 @@ export interface WorkerPort {
   postMessage(message: unknown, transfer: ArrayBuffer[]): void;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: functions of any signature
-type AnyFunction = (...args: any[]) => unknown;
-
 /** What a worker serves: an object of functions. */
-export type WorkerFunctions<A> = { readonly [K in keyof A]: AnyFunction };
+// biome-ignore lint/suspicious/noExplicitAny: functions of any signature
+export type WorkerFunctions<A> = { readonly [K in keyof A]: (...args: any[]) => unknown };
 
 /** The functions of a worker as they are seen from outside: all of them return promises. */
 export type Remote<A extends WorkerFunctions<A>> = {
@@ -153,7 +151,7 @@ function checkPort(fn: string, argument: string, port: unknown, hint: string): v
   }
 }
 
-function checkFunctions(functions: unknown): asserts functions is Readonly<Record<string, AnyFunction>> {
+function checkFunctions(functions: unknown): asserts functions is Readonly<Record<string, (...args: readonly unknown[]) => unknown>> {
   const fn = 'serveWorker';
   if (typeof functions !== 'object' || functions === null) throw wrongType(fn, 'functions', 'an object of functions', functions);
   for (const [name, value] of Object.entries(functions)) {
