@@ -2,8 +2,7 @@ import { checkOptions } from '../../core/errors.js';
 import { equal } from '../../core/ops/select.js';
 import type { Tensor } from '../../core/tensor.js';
 import { checkPredictions, type ScoreOptions, scoreOptions } from './labels.js';
-import { meanOf } from './mean-of.js';
-import type { Metric } from './metric.js';
+import { type Metric, meanOf } from './metric.js';
 
 /**
  * Share of the labels that are predicted. Of scores that tie the first counts, as in `argMax`. 0 without labels that count.

@@ -6,8 +6,7 @@ import { takeAlongAxis } from '../../core/ops/indexing.js';
 import { logSumExp } from '../../core/ops/reduce.js';
 import type { Tensor } from '../../core/tensor.js';
 import { checkScores, type ScoreOptions, scoreOptions } from './labels.js';
-import { meanOf } from './mean-of.js';
-import type { Metric } from './metric.js';
+import { type Metric, meanOf } from './metric.js';
 
 /**
  * Perplexity of a language model: `exp` of the mean negative log-likelihood per token, over the tokens of all batches. 0 without tokens

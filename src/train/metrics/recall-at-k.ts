@@ -10,8 +10,7 @@ import { cast, equal, greater, less, logicalAnd, logicalNot, where } from '../..
 import { sameShape } from '../../core/shape.js';
 import { checkFloat, checkTensor, type Tensor } from '../../core/tensor.js';
 import { maskWeights } from './labels.js';
-import { meanOf } from './mean-of.js';
-import type { Metric } from './metric.js';
+import { type Metric, meanOf } from './metric.js';
 
 export interface RecallAtKOptions {
   /** How many nearest neighbours are looked at: a positive integer. */

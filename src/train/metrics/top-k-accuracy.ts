@@ -6,8 +6,7 @@ import { takeAlongAxis } from '../../core/ops/indexing.js';
 import { cast, equal, less, lessEqual, logicalAnd, logicalNot, logicalOr } from '../../core/ops/select.js';
 import type { Tensor } from '../../core/tensor.js';
 import { checkScores, type ScoreOptions, scoreOptions } from './labels.js';
-import { meanOf } from './mean-of.js';
-import type { Metric } from './metric.js';
+import { type Metric, meanOf } from './metric.js';
 
 export interface TopKAccuracyOptions extends ScoreOptions {
   /** How many classes with the highest scores are looked at: from 1 to C. */
