@@ -1,5 +1,8 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
 import { afterAll, expect, test, vi } from 'vitest';
 
 const programsOf = (file: string): string[] =>
@@ -44,4 +47,19 @@ test('the loop without a trainer of the guide finds the minimum', async () => {
   const [w] = (await run(index)) as [Float32Array];
   expect(w[0]).toBeCloseTo(1, 1);
   expect(w[1]).toBeCloseTo(2, 1);
+});
+
+test('the worker of the guide trains', async () => {
+  const inFolder = (file: string) => `${folder}${file}`;
+  mkdirSync(folder, { recursive: true });
+  for (const code of programsOf('../docs/workers.md')) {
+    const [, name] = code.match(/^\/\/ (\S+)\n/) ?? [];
+    if (name) writeFileSync(inFolder(name), code);
+  }
+  const entryPoints = ['main.ts', 'worker.ts'].map(inFolder);
+  await build({ entryPoints, outdir: folder, bundle: true, platform: 'node', format: 'esm', external: ['onnxruntime-node'] });
+  const { stdout } = await promisify(execFile)(process.execPath, [inFolder('main.js')]);
+  const [steps, prediction] = stdout.trim().split(' ').map(Number);
+  expect(steps).toBe(300);
+  expect(prediction).toBeCloseTo(6, 1);
 });

@@ -13,6 +13,8 @@ interface Example {
   /** The line of its first line of code, from 1. */
   readonly line: number;
   readonly code: string;
+  /** The name that its first line gives it (`// worker.ts`), by which the other blocks of the file import it. */
+  readonly name: string | undefined;
 }
 
 /** The ```ts blocks of a text; a block that is indented, or in a comment of `prefix` lines, loses that. */
@@ -29,7 +31,7 @@ function blocksOf(file: string, text: string, inComments: boolean): Example[] {
     if (i === lines.length) throw new Error(`${file}:${start}: a code block without an end`);
     if (language !== 'ts') continue;
     const code = lines.slice(start, i).map((line) => (line.startsWith(indent) ? line.slice(indent.length) : line.replace(/^\s*\*/, '')));
-    examples.push({ file, line: start + 1, code: code.join('\n') });
+    examples.push({ file, line: start + 1, code: code.join('\n'), name: code[0]?.match(/^\/\/ (\S+\.ts)$/)?.[1] });
   }
   return examples;
 }
@@ -58,9 +60,14 @@ function errorsOf(examples: readonly Example[]): string[] {
     noUnusedLocals: false,
     noUnusedParameters: false,
   };
-  // Beside package.json, so that they are ES modules and find packages.
-  const modules = new Map(examples.map((example, i) => [join(rootPath, `example-${i}.ts`), example]));
+  // Below package.json, so that they are ES modules and find packages; those with a name in a folder for their file.
+  const folderOf = (file: string) => join(rootPath, `examples-of-${file.replaceAll('/', '-')}`);
+  const pathOf = ({ file, name }: Example, i: number) => join(folderOf(file), name ?? `example-${i}.ts`);
+  const modules = new Map(examples.map((example, i) => [pathOf(example, i), example]));
+  if (modules.size < examples.length) throw new Error('two blocks of one file have the same name');
+  const folders = new Set(examples.map(({ file }) => folderOf(file)));
   const host = ts.createCompilerHost(options);
+  host.directoryExists = (folder) => folders.has(folder) || ts.sys.directoryExists(folder);
   const { fileExists, readFile } = host;
   host.fileExists = (file) => modules.has(file) || fileExists(file);
   host.readFile = (file) => modules.get(file)?.code ?? readFile(file);
@@ -116,5 +123,13 @@ describe('the check', () => {
       "```ts\nimport { array } from 'tracegrad';\nimport { createBackend } from 'tracegrad/node';\nconst x = await array([1]);\n```\n";
     expect(check(`${block}${block}\`\`\`sh\nnpm test\n\`\`\`\n`)).toEqual([]);
     expect(() => check('```ts\nlet x;\n')).toThrow('guide.md:1: a code block without an end');
+  });
+
+  test('lets blocks of a file import each other by name', () => {
+    const one = '```ts\n// one.ts\nexport const one = 1;\n```\n';
+    const two = "```ts\nimport { one } from './one.js';\nconst two: string = one;\n```\n";
+    expect(check(one + two)).toEqual([expect.stringMatching(/^guide\.md:7: Type 'number' is not assignable/)]);
+    expect(check(two)).toEqual([expect.stringMatching(/^guide\.md:2: Cannot find module '\.\/one\.js'/)]);
+    expect(() => check(one + one)).toThrow('two blocks of one file have the same name');
   });
 });
