@@ -1,20 +1,15 @@
 import { type ArrayLike, isArrayLike, type NDArray, toNDArray } from '../core/array.js';
 import { checkOptions, wrongType } from '../core/errors.js';
-import { ones } from '../core/ops/constant.js';
 import { mapRecord, mapTree } from '../core/tree.js';
 import type { Arrays as ArraysOf, Tensors } from '../core/types.js';
-import { type Named, plainGradients } from '../optim/gradients.js';
+import { plainGradients } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
-import { type Backend, type OrtBackend, openBackend } from '../runtime/backend.js';
-import { arrayLeaves, withTensors } from '../runtime/edge.js';
-import type { RunContext } from '../runtime/host-inputs.js';
-import { toValue } from '../runtime/program.js';
-import { DeviceEngine } from './device-engine.js';
-import type { Arrays, Holdings, Store, Values } from './engine.js';
+import { type Backend, openBackend } from '../runtime/backend.js';
+import type { Arrays, Updater } from './engine.js';
 import { Reader } from './reader.js';
 import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams } from './run.js';
 import { difference, type Snapshotable } from './snapshot.js';
-import type { GradientTracer, UpdateJob } from './step-trace.js';
+import type { UpdateJob } from './step-trace.js';
 
 /** A tree like `T` in which arrays may be missing. */
 export type Partially<T> = T extends ArrayLike ? T | undefined : T extends object ? { [K in keyof T]?: Partially<T[K]> | undefined } : T;
@@ -42,49 +37,6 @@ export interface CompiledUpdate<P> extends Snapshotable, AsyncDisposable {
 }
 
 const fn = 'compileUpdate';
-
-/** What holds parameters and state and updates them from arrays of gradients. */
-interface Updater extends Store {
-  update(gradients: Arrays, extra: Readonly<Record<string, Arrays>>, context: RunContext): Promise<void>;
-  release(): Promise<void>;
-}
-
-/** Updates on a device with memory of its own: steps whose batch is the gradients. */
-class DeviceUpdater implements Updater {
-  readonly #engine: DeviceEngine;
-
-  constructor(
-    private readonly device: OrtBackend,
-    job: UpdateJob,
-    reader: Reader,
-    holdings: Holdings<Arrays>,
-  ) {
-    const trace: GradientTracer = ({ state }, batch, { tree }) => {
-      const { gradients, ...extra } = withTensors(tree, batch.values()) as { gradients: Named; [name: string]: Named };
-      return { packed: ones([1]), places: [], perSample: undefined, state, gradients, extra };
-    };
-    this.#engine = new DeviceEngine(device, job, trace, reader, holdings);
-  }
-
-  get values(): Holdings<Values> {
-    return this.#engine.values;
-  }
-
-  async update(gradients: Arrays, extra: Readonly<Record<string, Arrays>>, context: RunContext): Promise<void> {
-    const tree = { ...extra, gradients };
-    const leaves = arrayLeaves('update.step', 'batch', tree);
-    const values = leaves.map(({ array }) => toValue(this.device.ort, array));
-    await this.#engine.step({ tree, leaves, values, masked: false }, context, async () => {});
-  }
-
-  write(arrays: Holdings<Arrays>): void {
-    this.#engine.write(arrays);
-  }
-
-  release(): Promise<void> {
-    return this.#engine.release();
-  }
-}
 
 /** The arrays of a tree of gradients by path, checked against the parameters. */
 function readGradients(name: string, tree: unknown, params: Arrays): Record<string, NDArray> {
@@ -150,7 +102,7 @@ export async function compileUpdate<P>(
   const updater: Updater =
     device.device === 'cpu'
       ? await (await import('./host-update.js')).HostUpdate.create('update.step', device, job, tree.arrays, initial)
-      : new DeviceUpdater(device, job, reader, { params: tree.arrays, state: {}, optimizer: initial });
+      : new (await import('./device-update.js')).DeviceUpdate(device, job, reader, { params: tree.arrays, state: {}, optimizer: initial });
   const run = new Run('update', device, seed, rate, updater, reader, [updater]);
   return {
     get steps() {

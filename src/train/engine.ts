@@ -38,6 +38,12 @@ export interface Store {
   write(arrays: Holdings<Arrays>): void;
 }
 
+/** What holds parameters and state and updates them from arrays of gradients. */
+export interface Updater extends Store {
+  update(gradients: Arrays, extra: Readonly<Record<string, Arrays>>, context: RunContext): Promise<void>;
+  release(): Promise<void>;
+}
+
 /** Values on a device and the steps that change them. To be called from within the backend's queue. */
 export interface Engine extends Store {
   /**

@@ -8,7 +8,7 @@ import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
 import { allocateMemory, createKernels, type KernelMemory, planUpdate, type Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
-import { type Arrays, copyOf, type Holdings, leavesOf, refresh, type Store, type Values } from './engine.js';
+import { type Arrays, copyOf, type Holdings, leavesOf, refresh, type Updater, type Values } from './engine.js';
 import { traceUpdate, type UpdateJob } from './step-trace.js';
 
 /** The gradients that an update gets. */
@@ -46,7 +46,7 @@ const list = <V>({ params, optimizer, gradients, extra }: Slots<Readonly<Record<
  * Trained parameters, optimizer state and gradients in the memory of the host, and the updates that change them in place: fused
  * kernels generated from the traced update, or a graph for ONNX Runtime where some op of the update has no kernel.
  */
-export class HostUpdate implements Store {
+export class HostUpdate implements Updater {
   readonly #plans = new Map<string, Plan>();
 
   private constructor(

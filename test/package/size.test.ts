@@ -29,6 +29,14 @@ const withSideEffects: Plugin = {
   },
 };
 
+/** What a program imports while it runs comes with the chunk of that import, if it does. */
+const onDemand: Plugin = {
+  name: 'on-demand',
+  setup({ onResolve }) {
+    onResolve({ filter: /./ }, ({ kind, path }) => (kind === 'dynamic-import' ? { path, external: true } : undefined));
+  },
+};
+
 /** The minified bundle of a program that imports `names`, by entry point. */
 async function bundle(names: Record<string, string>): Promise<string> {
   const imports = Object.entries(names).map(([entry, list]) => `export ${list} from './${entries[entry]}';`);
@@ -39,7 +47,7 @@ async function bundle(names: Record<string, string>): Promise<string> {
     format: 'esm',
     target: 'es2022',
     external: ['node:*', 'onnxruntime-node', 'onnxruntime-web', 'ndarray'],
-    plugins: [withSideEffects],
+    plugins: [onDemand, withSideEffects],
     write: false,
   });
   return outputFiles.map(({ text }) => text).join('');

@@ -4,7 +4,7 @@ import { arange } from '../../core/ops/constant.js';
 import { concat } from '../../core/ops/movement.js';
 import { equal, where } from '../../core/ops/select.js';
 import type { Tensor } from '../../core/tensor.js';
-import { checkPredictions, type ScoreOptions, scoreOptions } from './labels.js';
+import { checkPredictions, type ScoreOptions } from './labels.js';
 
 /** Options of metrics that compare classes. */
 export interface ClassOptions extends ScoreOptions {
@@ -12,7 +12,7 @@ export interface ClassOptions extends ScoreOptions {
   numClasses?: number;
 }
 
-export const classOptions = [...scoreOptions, 'numClasses'];
+export const classOptions = ['mask', 'ignoreIndex', 'classAxis', 'numClasses'];
 
 /** What there is of one class: elements that are predicted and labelled so, that are predicted so, and that are labelled so. */
 export interface ClassCount {

@@ -25,7 +25,7 @@ export interface ScoreOptions extends LabelOptions {
 }
 
 export const labelOptions = ['mask', 'ignoreIndex'];
-export const scoreOptions = [...labelOptions, 'classAxis'];
+export const scoreOptions = ['mask', 'ignoreIndex', 'classAxis'];
 
 /** Weights of elements, float32 of their shape. */
 export function maskWeights(fn: string, mask: Tensor | undefined, shape: Shape): Tensor {
