@@ -49,24 +49,34 @@ export function chain(...transforms: readonly Transform[]): Transform {
     }
     return (first === undefined || second !== undefined ? {} : { [key]: first }) as Pick<Transform, K>;
   };
+  const several = transforms.filter((item) => item.learningRate).length > 1;
   return {
     ...only('gradients'),
     ...only('learningRate'),
     refreshes: transforms.flatMap(({ refreshes = [] }, i) =>
       refreshes.map((refresh) => ({
         ...refresh,
-        compute: async (context: RefreshContext) => outward(await refresh.compute({ ...context, state: inward(context.state, i) }), i),
+        compute: async (context: RefreshContext) => {
+          const state = inward(context.state, i);
+          const fresh = await refresh.compute({ ...context, state });
+          const unknown = Object.keys(fresh).find((name) => !(name in state));
+          if (unknown !== undefined) throw new TypeError(`chain: refresh: '${unknown}' is no entry of the state of argument ${i}`);
+          return outward(fresh, i);
+        },
       })),
     ),
     slots: renames.flatMap((names) => [...names.values()]),
     init: (params) => Object.assign({}, ...transforms.map((item, i) => outward(item.init(params), i))),
-    update: (updates, state, params, extra) =>
-      transforms.reduce(
+    update: (updates, state, params, { learningRate, ...others } = {}) => {
+      // Several learning rates each stay what they are.
+      const extra = learningRate && !several ? { ...others, learningRate } : others;
+      return transforms.reduce(
         (done, item, i) => {
           const next = item.update(done.updates, inward(state, i), params, extra);
           return { updates: next.updates, state: { ...done.state, ...outward(next.state, i) } };
         },
         { updates, state },
-      ),
+      );
+    },
   };
 }

@@ -82,15 +82,16 @@ export interface RefreshContext {
 /** The gradient of the whole batch: what is done if nothing else is asked for. */
 export const plainGradients: GradientStrategy = { gradients: (evaluate) => evaluate() };
 
-/** `sum(weight * gradient) / sum(weight)`, and 0 where the weights are 0. */
+/** `sum(weight * gradient) / sum(weight)`, and 0 where the weights are 0, whatever a gradient without weight is. */
 function weightedMean(evaluations: readonly Evaluation[]): Named {
   const total = evaluations.map(({ weight }) => weight).reduce((a, b) => add(a, b));
   const some = greater(total, 0);
+  const counts = evaluations.map(({ weight }) => greater(weight, 0));
   const shares = evaluations.map(({ weight }) => where(some, div(weight, where(some, total, 1)), 0));
   const result: Record<string, Tensor> = {};
   evaluations.forEach(({ gradients }, i) => {
     for (const [name, gradient] of Object.entries(gradients)) {
-      const scaled = mul(gradient, cast(shares[i] as Tensor, gradient.dtype));
+      const scaled = mul(where(counts[i] as Tensor, gradient, 0), cast(shares[i] as Tensor, gradient.dtype));
       result[name] = result[name] ? add(result[name], scaled) : scaled;
     }
   });

@@ -24,6 +24,8 @@ export class Evaluator {
   readonly #once: Program<BatchSource, readonly Place[]>;
   readonly #adding: Program<BatchSource, readonly Place[]>;
   readonly #add: Program<null, null>;
+  /** Sums that nobody has given up. */
+  readonly #live = new Set<Value>();
 
   constructor(
     private readonly device: OrtBackend,
@@ -50,18 +52,25 @@ export class Evaluator {
 
   /** Evaluates a batch and adds what it found to what earlier ones found, which is given up. */
   async add(batch: BatchInput, context: RunContext, before: Totals | undefined): Promise<Totals> {
-    const found = await this.#run(this.#adding, batch, context);
+    try {
+      const found = await this.#run(this.#adding, batch, context);
+      return before ? await this.#sum(before, found, context) : found;
+    } finally {
+      if (before) this.drop(before);
+    }
+  }
+
+  /** The sums of both; those of `found` are given up. */
+  async #sum(before: Totals, found: Totals, context: RunContext): Promise<Totals> {
     const { sums, places } = found;
-    if (!before) return found;
     try {
       if (before.places.map(({ name, to }) => `${name}:${to}`).join() !== places.map(({ name, to }) => `${name}:${to}`).join()) {
         throw new Error(`${fn}: the metrics of the batches differ`);
       }
       const leaf = (path: string, { shape, dtype }: Value) => ({ path, shape, dtype });
       const { outputs } = await this.#add.run([leaf('a', sums), leaf('b', before.sums)], [sums, before.sums], context, null);
-      return { sums: outputs[0] as Value, places };
+      return { sums: this.#own(outputs[0] as Value), places };
     } finally {
-      this.drop(before);
       this.drop(found);
     }
   }
@@ -69,7 +78,7 @@ export class Evaluator {
   async #run(program: Program<BatchSource, readonly Place[]>, batch: BatchInput, context: RunContext): Promise<Totals> {
     const { leaves, values } = heldLeaves(this.engine.values);
     const { outputs, meta } = await program.run([...leaves, ...batch.leaves], [...values, ...batch.values], context, batch);
-    return { sums: outputs[0] as Value, places: meta, ...(outputs[1] ? { perSample: outputs[1] } : {}) };
+    return { sums: this.#own(outputs[0] as Value), places: meta, ...(outputs[1] ? { perSample: outputs[1] } : {}) };
   }
 
   /** The sums, on the host; they are given up. */
@@ -83,10 +92,18 @@ export class Evaluator {
   }
 
   drop({ sums }: Totals): void {
-    dispose(this.device, [sums]);
+    if (this.#live.delete(sums)) dispose(this.device, [sums]);
   }
 
+  #own(sums: Value): Value {
+    this.#live.add(sums);
+    return sums;
+  }
+
+  /** Sums of evaluations that go on are given up: their memory goes with the sessions. */
   async release(): Promise<void> {
+    dispose(this.device, [...this.#live]);
+    this.#live.clear();
     await this.#once.release();
     await this.#adding.release();
     await this.#add.release();

@@ -5,7 +5,7 @@ import { sum } from '../core/ops/broadcast.js';
 import { full } from '../core/ops/constant.js';
 import { add } from '../core/ops/elementwise.js';
 import { concat } from '../core/ops/movement.js';
-import { cast } from '../core/ops/select.js';
+import { cast, greater, where } from '../core/ops/select.js';
 import { sameShape } from '../core/shape.js';
 import { checkTensor, isTensor, type Tensor } from '../core/tensor.js';
 import { namedTensors } from '../core/updates.js';
@@ -47,6 +47,9 @@ export interface Outcome {
   readonly state: Named | undefined;
   readonly perSample: Tensor | undefined;
 }
+
+/** The name of the loss among the metrics; none of them can have it. */
+const LOSS = '';
 
 const keys = ['loss', 'metrics', 'state', 'perSample', 'weight'];
 
@@ -90,13 +93,16 @@ export function outcomeOf(fn: string, result: LossResult, rows: number | undefin
     }
   }
   const weight = given.weight === undefined ? (mask ? sum(mask) : full([], rows ?? 1)) : scalarOf(fn, 'weight', given.weight);
-  const metrics = Object.entries({ ...given.metrics }).map(([name, value]) => [name, metricOf(fn, name, value, weight)] as const);
+  // A mean over no terms does not count, whatever it is; the rows of a batch are never none.
+  const mayBeEmpty = mask !== undefined || given.weight !== undefined;
+  const counted = (value: unknown) => (mayBeEmpty && isTensor(value) ? where(greater(weight, 0), value, 0) : value);
+  const metrics = Object.entries({ ...given.metrics }).map(([name, value]) => {
+    if (name === LOSS) throw new TypeError(`${fn}: metrics: a metric needs a name`);
+    return [name, metricOf(fn, name, counted(value), weight)] as const;
+  });
   const state = given.state === undefined ? undefined : namedTensors(fn, given.state);
-  return { loss, weight, metrics: { [LOSS]: metricOf(fn, LOSS, loss, weight), ...Object.fromEntries(metrics) }, state, perSample };
+  return { loss, weight, metrics: { [LOSS]: metricOf(fn, LOSS, counted(loss), weight), ...Object.fromEntries(metrics) }, state, perSample };
 }
-
-/** The name of the loss among the metrics; none of them can have it. */
-const LOSS = '';
 
 /** Where in a vector of sums those of a metric are. */
 export interface Place {
@@ -122,7 +128,8 @@ export function packMetrics(fn: string, parts: readonly Metrics[], whole: Metric
     places.push({ name, from, to: from + (sums.shape[0] as number), compute });
     vectors.push(sums);
   };
-  for (const name of new Set(parts.flatMap(Object.keys))) {
+  // The loss comes first; in records names like '0' do.
+  for (const name of new Set([LOSS, ...parts.flatMap(Object.keys)])) {
     const found = parts.map((part) => part[name]);
     const [metric] = found as [Metric];
     if (!found.every((other) => other && sameShape(other.sums.shape, metric.sums.shape))) {
@@ -130,7 +137,12 @@ export function packMetrics(fn: string, parts: readonly Metrics[], whole: Metric
     }
     put(name, { ...metric, sums: found.map((other) => (other as Metric).sums).reduce((a, b) => add(a, b)) });
   }
-  for (const [name, metric] of Object.entries(whole)) put(name, metric);
+  for (const [name, metric] of Object.entries(whole)) {
+    if (parts.some((part) => name in part)) {
+      throw new TypeError(`${fn}: the gradient strategy reports a metric '${name}', and so does the loss function`);
+    }
+    put(name, metric);
+  }
   return { packed: concat(vectors), places };
 }
 

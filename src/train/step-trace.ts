@@ -112,7 +112,12 @@ export function traceGradients(job: Job, held: Held, batch: readonly Tensor[], s
   };
   const { gradients, extra = {}, metrics = {} } = strategy.gradients(evaluate, { params: trained, variant });
   if (outcomes.length === 0) throw new Error(`${fn}: the gradient strategy made no evaluation that counts`);
-  for (const [name, gradient] of Object.entries(gradients)) checkLike(fn, `the gradient of ${name}`, trained[name] as Tensor, gradient);
+  checkGradients('the gradient', trained, gradients);
+  const undeclared = Object.keys(extra).find((name) => !strategy.extra?.includes(name));
+  if (undeclared !== undefined) {
+    throw new TypeError(`${fn}: the gradient strategy returned further gradients '${undeclared}', which are not in its extra`);
+  }
+  for (const [name, further] of Object.entries(extra)) checkGradients(`the gradient '${name}'`, trained, further);
   const records = outcomes.map((o) => o.metrics);
   const own = Object.entries(metrics).map(([name, value]) => [name, metricOf(fn, name, value, ones([]))] as const);
   const { packed, places } = packMetrics(fn, records, Object.fromEntries(own));
@@ -148,6 +153,15 @@ function nextState(before: Named, after: Named | undefined): Named {
   if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned state '${unknown}', which is not in the option state`);
   for (const [name, tensor] of Object.entries(after ?? {})) checkLike(fn, `state ${name} after the step`, before[name] as Tensor, tensor);
   return { ...before, ...after };
+}
+
+/** Gradients must be like the parameters that they are of. */
+function checkGradients(what: string, trained: Named, gradients: Named): void {
+  for (const [name, gradient] of Object.entries(gradients)) {
+    const param = trained[name];
+    if (!param) throw new TypeError(`${fn}: the gradient strategy returned a gradient of '${name}', which is no parameter that is trained`);
+    checkLike(fn, `${what} of ${name}`, param, gradient);
+  }
 }
 
 /** What comes after a step must be like what was before it. */
