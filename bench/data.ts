@@ -122,3 +122,8 @@ export function transformerSpec() {
     params,
   };
 }
+
+/** One tensor of 10^7 parameters and one gradient. */
+export function optimSpec(n = 10_000_000) {
+  return { lr: 1e-3, b1: 0.9, b2: 0.999, eps: 1e-8, wd: 0.01, p: uniform([n], 401, -0.05, 0.05), g: uniform([n], 402, -0.01, 0.01) };
+}

@@ -2,6 +2,7 @@ import {
   type ArrayLike,
   add,
   arange,
+  type Backend,
   conv2d,
   full,
   gather,
@@ -15,18 +16,31 @@ import {
   softmax,
   split,
   type Tensor,
+  toNumbers,
   transpose,
   where,
 } from '../src/index.js';
 import { crossEntropyLoss } from '../src/losses/index.js';
 import { layerNorm } from '../src/norm/index.js';
 import { adam, adamw, type Optimizer, sgd } from '../src/optim/index.js';
-import { cnnSpec, mlpSpec, transformerSpec } from './data.js';
+import { compileUpdate, createTrainer } from '../src/train/index.js';
+import { cnnSpec, mlpSpec, optimSpec, transformerSpec } from './data.js';
 
 type Params = Record<string, Tensor>;
 
-/** A training job: 20 steps on one fixed batch. */
-export interface Workload {
+/** A job that is under way. */
+export interface Running {
+  /** One step; its loss, if there is one. */
+  step(): Promise<number | null>;
+  /** A number that says whether everything was right so far, if the losses do not. */
+  check?(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export type Workload = (backend: Backend) => Promise<Running>;
+
+/** A training job: steps on one fixed batch. */
+interface Training {
   readonly params: Record<string, ArrayLike>;
   readonly batch: { x: ArrayLike; y: ArrayLike };
   readonly optimizer: Optimizer;
@@ -36,7 +50,7 @@ export interface Workload {
 const param = (params: Params, name: string): Tensor => params[name] as Tensor;
 
 /** W1 and W1b: a perceptron with one hidden layer, SGD. */
-function mlp(batch: number, hidden: number, seed: number): Workload {
+function mlp(batch: number, hidden: number, seed: number): Training {
   const { x, y, params, lr } = mlpSpec(batch, hidden, seed);
   return {
     params,
@@ -50,7 +64,7 @@ function mlp(batch: number, hidden: number, seed: number): Workload {
 }
 
 /** W2: two convolutions with pooling on 28 x 28 images, Adam. */
-function cnn(): Workload {
+function cnn(): Training {
   const { x, y, params, lr, b1, b2, eps } = cnnSpec();
   const block = (input: Tensor, weight: Tensor, bias: Tensor) =>
     maxPool2d(relu(conv2d(input, weight, { bias, padding: 1 })), { kernelSize: 2 });
@@ -67,10 +81,10 @@ function cnn(): Workload {
 }
 
 /** W3: a decoder of two pre-norm blocks, AdamW. */
-function transformer(): Workload {
+function transformer(): Training {
   const { D, H, L, T, V, lr, b1, b2, eps, wd, x, y, params } = transformerSpec();
   const size = D / H;
-  const loss: Workload['loss'] = (p, { x: tokens, y: targets }) => {
+  const loss: Training['loss'] = (p, { x: tokens, y: targets }) => {
     const batch = tokens.shape[0] as number;
     const norm = (h: Tensor, weight: string, bias: string) => layerNorm(h, { weight: param(p, weight), bias: param(p, bias) });
     const affine = (h: Tensor, weight: string, bias: string) => add(matmul(h, param(p, weight)), param(p, bias));
@@ -103,9 +117,37 @@ function transformer(): Workload {
   };
 }
 
-export const workloads: Readonly<Record<string, () => Workload>> = {
-  W1_mlp: () => mlp(64, 256, 101),
-  W1b_mlp: () => mlp(256, 1024, 111),
-  W2_cnn: cnn,
-  W3_transformer: transformer,
+const training =
+  (make: () => Training): Workload =>
+  async (backend) => {
+    const { batch, ...options } = make();
+    const trainer = await createTrainer(backend, options);
+    return { step: async () => (await trainer.step(batch)).loss, close: () => trainer.close() };
+  };
+
+/** W4: nothing but an optimizer. The gradient comes as an array of the caller, in every step. */
+const optimizing =
+  (make: (options: ReturnType<typeof optimSpec>) => Optimizer): Workload =>
+  async (backend) => {
+    const spec = optimSpec();
+    const update = await compileUpdate(backend, make(spec), { p: spec.p });
+    return {
+      step: async () => {
+        await update.step({ p: spec.g });
+        return null;
+      },
+      check: async () => {
+        const values = toNumbers((await update.params()).p);
+        return values.reduce((total, value) => total + value * value, 0) / values.length;
+      },
+      close: () => update.close(),
+    };
+  };
+
+export const workloads: Readonly<Record<string, Workload>> = {
+  W1_mlp: training(() => mlp(64, 256, 101)),
+  W1b_mlp: training(() => mlp(256, 1024, 111)),
+  W2_cnn: training(cnn),
+  W3_transformer: training(transformer),
+  W4_adamw: optimizing(({ lr, b1, b2, eps, wd }) => adamw({ learningRate: lr, beta1: b1, beta2: b2, eps, weightDecay: wd })),
 };

@@ -5,7 +5,7 @@ import { sum } from '../core/ops/broadcast.js';
 import { full } from '../core/ops/constant.js';
 import { add } from '../core/ops/elementwise.js';
 import { concat } from '../core/ops/movement.js';
-import { cast, greater, where } from '../core/ops/select.js';
+import { cast } from '../core/ops/select.js';
 import { sameShape } from '../core/shape.js';
 import { checkTensor, isTensor, type Tensor } from '../core/tensor.js';
 import { namedTensors } from '../core/updates.js';
@@ -93,15 +93,12 @@ export function outcomeOf(fn: string, result: LossResult, rows: number | undefin
     }
   }
   const weight = given.weight === undefined ? (mask ? sum(mask) : full([], rows ?? 1)) : scalarOf(fn, 'weight', given.weight);
-  // A mean over no terms does not count, whatever it is; the rows of a batch are never none.
-  const mayBeEmpty = mask !== undefined || given.weight !== undefined;
-  const counted = (value: unknown) => (mayBeEmpty && isTensor(value) ? where(greater(weight, 0), value, 0) : value);
   const metrics = Object.entries({ ...given.metrics }).map(([name, value]) => {
     if (name === LOSS) throw new TypeError(`${fn}: metrics: a metric needs a name`);
-    return [name, metricOf(fn, name, counted(value), weight)] as const;
+    return [name, metricOf(fn, name, value, weight)] as const;
   });
   const state = given.state === undefined ? undefined : namedTensors(fn, given.state);
-  return { loss, weight, metrics: { [LOSS]: metricOf(fn, LOSS, counted(loss), weight), ...Object.fromEntries(metrics) }, state, perSample };
+  return { loss, weight, metrics: { [LOSS]: metricOf(fn, LOSS, loss, weight), ...Object.fromEntries(metrics) }, state, perSample };
 }
 
 /** Where in a vector of sums those of a metric are. */
