@@ -55,7 +55,7 @@ export class HostEngine implements Engine {
     return { params: this.#params, state: this.#state, optimizer: this.#update.optimizer };
   }
 
-  async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
+  async step<T>(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<T>): Promise<T> {
     const { optimizer, strategy } = this.job;
     const held = heldLeaves(this.values);
     const leaves = [...held.leaves, ...batch.leaves];
@@ -67,7 +67,7 @@ export class HostEngine implements Engine {
     const next = () => rest.next().value as Value;
     const result: StepResult = { packed: next(), places: meta.places, perSample: meta.perSample ? next() : undefined };
     const state = Object.fromEntries(meta.state.map((name) => [name, next()]));
-    await accept(result);
+    const accepted = await accept(result);
     const refreshed = await refresh(optimizer.refreshes ?? [], context, {
       params: async () => mapRecord(this.#update.params, copyOf),
       state: async () => mapRecord(this.#update.optimizer, copyOf),
@@ -76,7 +76,7 @@ export class HostEngine implements Engine {
     });
     await this.#update.run(meta.selection, context, refreshed);
     this.#state = { ...this.#state, ...state };
-    return result;
+    return accepted;
   }
 
   write({ params, state, optimizer }: Holdings<Arrays>): void {

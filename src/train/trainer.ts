@@ -130,6 +130,9 @@ const trainerOptions = [
 
 const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
 
+const checkRate = (name: string, rate: unknown): void =>
+  checkNumber(name, 'learningRate', rate, 'a number >= 0 or undefined', (lr) => lr >= 0);
+
 /** The arrays of a tree by path, and a function that makes trees like it. */
 function readTree(name: string, tree: unknown): { arrays: Arrays; fill: <V>(named: Readonly<Record<string, V>>) => Tree<V> } {
   const leaves = arrayLeaves(fn, name, tree);
@@ -218,7 +221,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     countNonFinite: debugNonFinite,
     learningRate: optimizer.learningRate && ((step) => learningRate ?? (optimizer.learningRate?.(step) as number)),
   };
-  const optimizerArrays = await device.queue.add(() => initialState(device, job, Object.fromEntries(trained)));
+  const optimizerArrays = await device.queue.add(() => initialState(device, job, Object.fromEntries(trained), seed));
   const reader = new Reader(device);
   const holdings = { params: params.arrays, state: state.arrays, optimizer: optimizerArrays };
   const engine: Engine = device.device === 'cpu' ? new HostEngine(device, job, holdings) : new DeviceEngine(device, job, reader, holdings);
@@ -283,18 +286,21 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const makeStep = (batch: unknown): Promise<Report<M>> => {
     const { input, rows } = readBatch('step', batch);
     return enqueue('step', async () => {
-      const { packed, places, perSample } = await engine.step(input, context(), async (found) => {
-        if (debugNonFinite) await checkFinite(device, job, engine, input, context(), found);
+      // The report is made before anything changes: what computes a metric may fail.
+      const found = await engine.step(input, context(), async (result) => {
+        if (debugNonFinite) await checkFinite(device, job, engine, input, context(), result);
+        return report(result.places, [...toArray(result.packed).data], result.perSample, rows);
       });
       steps++;
       if (snapshotEvery !== undefined && steps % snapshotEvery === 0) lastSnapshot = await takeSnapshot();
-      return report(places, [...toArray(packed).data], perSample, rows);
+      return found;
     });
   };
   // With hooks a step begins when the one before has ended, hooks included.
   let last: Promise<unknown> = Promise.resolve();
   const stepWithHooks = (batch: unknown): Promise<Report<M>> => {
     const result = last.then(async () => {
+      checkOpen('step');
       const step = steps;
       await beforeStep?.(step);
       const found = await makeStep(batch);
@@ -329,7 +335,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     set learningRate(rate) {
       const name = 'trainer.learningRate';
       if (!job.learningRate) throw new TypeError(`${name}: the optimizer has no single learning rate to replace`);
-      if (rate !== undefined) checkNumber(name, 'learningRate', rate, 'a number >= 0 or undefined', (lr) => lr >= 0);
+      if (rate !== undefined) checkRate(name, rate);
       learningRate = rate;
     },
     get lastSnapshot() {
@@ -344,6 +350,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       });
     },
     evaluateAll: async (batches) => {
+      const iterable = [Symbol.iterator, Symbol.asyncIterator].some((key) => typeof Object(batches)[key] === 'function');
+      if (!iterable) throw wrongType('trainer.evaluateAll', 'batches', 'an iterable of batches', batches);
       let totals: Totals | undefined;
       try {
         for await (const batch of batches) {
@@ -368,11 +376,11 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     },
     predictor: async () => {
       const forward = checkPredict();
-      const fixed = await enqueue('predictor', async () => {
-        const { params, state } = await takeSnapshot();
-        return new Prediction(device, job, forward, { params, state });
+      const { fixed, at } = await enqueue('predictor', async () => {
+        const { params, state } = engine.values;
+        const weights = { params: await reader.read(params), state: await reader.read(state) };
+        return { fixed: new Prediction(device, job, forward, weights), at: context() };
       });
-      const at = context();
       let isClosed = false;
       const run = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
         const leaves = readPredicted(inputs);
@@ -396,6 +404,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(name, 'snapshot', 'a snapshot of a trainer', snapshot);
       checkNumber(name, 'step', snapshot.step, 'an integer >= 0', isCount);
       checkNumber(name, 'seed', snapshot.seed, 'an integer from 0 to 2^53 - 1', isCount);
+      if (snapshot.learningRate !== undefined) checkRate(name, snapshot.learningRate);
       for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(name, part, engine.values[part], snapshot[part]);
       await enqueue('restore', async () => {
         engine.write(snapshot);
@@ -408,14 +417,14 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
 }
 
 /** The state that the optimizer begins with. */
-async function initialState(device: OrtBackend, job: Job, trained: Arrays): Promise<Arrays> {
+async function initialState(device: OrtBackend, job: Job, trained: Arrays, seed: number): Promise<Arrays> {
   const values = mapRecord(trained, (array) => toValue(device.ort, array));
   const program = new Program<null, string[]>(fn, device, (leaves) => {
     const state = job.optimizer.init(job.paramTree(takeNamed(values, leaves.values())));
     return { outputs: Object.values(state), meta: Object.keys(state) };
   });
   try {
-    const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed: 0 }, null);
+    const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed }, null);
     return Object.fromEntries(meta.map((name, i) => [name, toArray(outputs[i] as Value)]));
   } finally {
     await program.release();
