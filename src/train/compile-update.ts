@@ -97,7 +97,7 @@ export async function compileUpdate<P>(
     trainable: Object.keys(tree.arrays),
     learningRate: rate.at,
   };
-  const initial = await initialState(fn, device, optimizer, tree.fill, tree.arrays);
+  const initial = await initialState(fn, device, optimizer, tree.fill, tree.arrays, seed);
   const reader = new Reader(device);
   const updater: Updater =
     device.device === 'cpu'

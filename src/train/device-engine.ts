@@ -51,7 +51,7 @@ export class DeviceEngine implements Engine {
     return this.#values;
   }
 
-  async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
+  async step<T>(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<T>): Promise<T> {
     const variant = this.job.strategy.variant?.(context.step) ?? '';
     const refreshed = await this.#refresh(batch, context, variant);
     const { leaves, list } = this.#held({ ...this.#values, optimizer: { ...this.#values.optimizer, ...refreshed } });
@@ -63,8 +63,9 @@ export class DeviceEngine implements Engine {
       places: meta.places,
       perSample: meta.perSample ? outputs[1] : undefined,
     };
+    let accepted: T;
     try {
-      await accept(result);
+      accepted = await accept(result);
     } catch (error) {
       dispose(this.device, fresh);
       throw error;
@@ -74,7 +75,7 @@ export class DeviceEngine implements Engine {
       after[index] = fresh[i] as Value;
     });
     this.#replace(after);
-    return result;
+    return accepted;
   }
 
   write(arrays: Holdings<Arrays>): void {

@@ -50,8 +50,9 @@ export interface Engine extends Store {
    * One update. If it fails, or `accept` does, nothing has changed.
    *
    * @param accept sees what the step found before anything changes
+   * @returns what `accept` made of it
    */
-  step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult>;
+  step<T>(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<T>): Promise<T>;
   release(): Promise<void>;
 }
 

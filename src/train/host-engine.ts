@@ -57,7 +57,7 @@ export class HostEngine implements Engine {
     return { params: this.#params, state: this.#state, optimizer: this.update.slots.optimizer };
   }
 
-  async step(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<void>): Promise<StepResult> {
+  async step<T>(batch: BatchInput, context: RunContext, accept: (result: StepResult) => Promise<T>): Promise<T> {
     const held = heldLeaves(this.values);
     const leaves = [...held.leaves, ...batch.leaves];
     const values = [...held.values, ...batch.values];
@@ -68,10 +68,10 @@ export class HostEngine implements Engine {
     const next = () => rest.next().value as Value;
     const result: StepResult = { packed: next(), places: meta.places, perSample: meta.perSample ? next() : undefined };
     const state = Object.fromEntries(meta.state.map((name) => [name, next()]));
-    await accept(result);
+    const accepted = await accept(result);
     await this.update.run(meta.selection, context);
     this.#state = { ...this.#state, ...state };
-    return result;
+    return accepted;
   }
 
   write({ params, state, optimizer }: Holdings<Arrays>): void {

@@ -5,7 +5,7 @@ import { concat } from '../core/ops/movement.js';
 import { sizeOf } from '../core/shape.js';
 import type { Node, Tensor } from '../core/tensor.js';
 import type { OrtBackend } from '../runtime/backend.js';
-import type { RunContext } from '../runtime/host-inputs.js';
+import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
 import { Program, toArray, type Value } from '../runtime/program.js';
 import { type BatchInput, type Engine, heldLeaves, type StepResult, takeHeld } from './engine.js';
 import { type BatchSource, type Job, nonFinite, traceGradients } from './step-trace.js';
@@ -32,14 +32,17 @@ export async function checkFinite(
   const program = new Program<BatchSource, Place[]>('trainer.step', device, (leaves, source) => {
     const tensors = leaves.values();
     const held = takeHeld(engine.values, tensors);
-    const found = traceGradients(job, held, [...tensors], source, variant);
+    const found = traceGradients({ ...job, countNonFinite: false }, held, [...tensors], source, variant);
+    const all = [found.packed, ...Object.values(found.gradients)];
     const forward = new Set(topologicalOrder([found.packed]));
-    const order = topologicalOrder([found.packed, ...Object.values(found.gradients)]);
+    const order = topologicalOrder(all);
     const looked = order.flatMap((node) =>
       node.outputs.flatMap((tensor) => (isFloat(tensor.dtype) && sizeOf(tensor.shape) > 0 ? [{ tensor, node }] : [])),
     );
     return {
       outputs: [concat(looked.map(({ tensor }) => nonFinite(tensor)))],
+      // The draws of the step, though its Tensors are visited in another order.
+      hostInputs: hostInputsOf(all),
       meta: looked.map(({ tensor, node }) => ({ what: describe(tensor), backward: !forward.has(node) })),
     };
   });

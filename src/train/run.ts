@@ -61,6 +61,7 @@ export async function initialState(
   optimizer: Optimizer,
   paramTree: ArrayTree['fill'],
   trained: Arrays,
+  seed: number,
 ): Promise<Arrays> {
   const values = mapRecord(trained, (array) => toValue(device.ort, array));
   const program = new Program<null, string[]>(fn, device, (leaves) => {
@@ -69,7 +70,7 @@ export async function initialState(
   });
   return device.queue.add(async () => {
     try {
-      const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed: 0 }, null);
+      const { outputs, meta } = await program.run(leavesOf('params', values), Object.values(values), { step: 0, seed }, null);
       return Object.fromEntries(meta.map((name, i) => [name, toArray(outputs[i] as Value)]));
     } finally {
       await program.release();

@@ -190,7 +190,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const holdings = {
     params: params.arrays,
     state: state.arrays,
-    optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained)),
+    optimizer: await initialState(fn, device, optimizer, params.fill, Object.fromEntries(trained), seed),
   };
   const reader = new Reader(device);
   const trace: GradientTracer = (...step) => traceGradients(job, ...step);
@@ -234,18 +234,21 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const makeStep = (batch: unknown): Promise<Report<M>> => {
     const { input, rows } = readBatch('step', batch);
     return run.enqueue('step', async () => {
-      const { packed, places, perSample } = await engine.step(input, run.context, async (found) => {
+      // The report is made before anything changes: what computes a metric may fail.
+      const made = await engine.step(input, run.context, async (found) => {
         if (debugNonFinite) await (await import('./non-finite.js')).checkFinite(device, job, engine, input, run.context, found);
+        return report(found.places, [...toArray(found.packed).data], found.perSample, rows);
       });
       run.steps++;
       if (snapshotEvery !== undefined && run.steps % snapshotEvery === 0) lastSnapshot = await run.snapshot();
-      return report(places, [...toArray(packed).data], perSample, rows);
+      return made;
     });
   };
   // With hooks a step begins when the one before has ended, hooks included.
   let last: Promise<unknown> = Promise.resolve();
   const stepWithHooks = (batch: unknown): Promise<Report<M>> => {
     const result = last.then(async () => {
+      run.checkOpen('step');
       const step = run.steps;
       await beforeStep?.(step);
       const found = await makeStep(batch);
@@ -279,6 +282,8 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       });
     },
     evaluateAll: async (batches) => {
+      const iterable = [Symbol.iterator, Symbol.asyncIterator].some((key) => typeof Object(batches)[key] === 'function');
+      if (!iterable) throw wrongType('trainer.evaluateAll', 'batches', 'an iterable of batches', batches);
       let totals: Totals | undefined;
       try {
         for await (const batch of batches) {
@@ -303,11 +308,11 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     },
     predictor: async () => {
       const forward = checkPredict();
-      const fixed = await run.enqueue('predictor', async () => {
-        const { params, state } = await run.snapshot();
-        return new Prediction(device, job, forward, { params, state });
+      const { fixed, at } = await run.enqueue('predictor', async () => {
+        const { params, state } = engine.values;
+        const weights = { params: await reader.read(params), state: await reader.read(state) };
+        return { fixed: new Prediction(device, job, forward, weights), at: run.context };
       });
-      const at = run.context;
       let isClosed = false;
       const call = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
         const leaves = readPredicted(inputs);
