@@ -76,7 +76,7 @@ export {
   where,
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
-export { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from './core/rng.js';
+export { createRng, foldIn, keyFromSeed, permutation, type Rng, type RngKey, type RngState } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';
 export type { Tree } from './core/tree.js';

@@ -33,6 +33,7 @@ import {
   oneHot,
   ones,
   pad,
+  permutation,
   reshape,
   slice,
   softmax,
@@ -293,6 +294,19 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => createRng(-1), 'RangeError: keyFromSeed: seed: expected an integer from 0 to 2^53 - 1, received -1'],
     [() => createRng(wrong('seed')), "TypeError: createRng: key: expected two unsigned 32-bit integers, received 'seed'"],
     [() => createRng([1, -1]), 'TypeError: createRng: key: expected two unsigned 32-bit integers, received [1, -1]'],
+    [
+      () => createRng(1, wrong([1, 2, 3])),
+      'TypeError: createRng: state: expected four unsigned 32-bit integers, not all of them 0, received [1, 2, 3]',
+    ],
+    [
+      () => createRng(1, [0, 0, 0, 0]),
+      'TypeError: createRng: state: expected four unsigned 32-bit integers, not all of them 0, received [0, 0, 0, 0]',
+    ],
+    [
+      () => createRng(1, [1, 2, 3, -4]),
+      'TypeError: createRng: state: expected four unsigned 32-bit integers, not all of them 0, received [1, 2, 3, -4]',
+    ],
+    [() => permutation(-1, createRng(1)), 'RangeError: permutation: n: expected an integer from 0 to 2^32 - 1, received -1'],
     [() => foldIn(wrong(7), 1), 'TypeError: foldIn: key: expected two unsigned 32-bit integers, received 7'],
   ],
 };
