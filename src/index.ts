@@ -44,7 +44,7 @@ export {
 } from './core/ops/elementwise.js';
 export { gather, oneHot, takeAlongAxis } from './core/ops/indexing.js';
 export { matmul } from './core/ops/linalg.js';
-export { concat, pad, slice, split, transpose } from './core/ops/movement.js';
+export { concat, flip, type PadOptions, pad, slice, split, transpose } from './core/ops/movement.js';
 export { type MaxPoolOptions, maxPool2d } from './core/ops/pool.js';
 export {
   type ArgReduceOptions,

@@ -12,6 +12,7 @@ import {
   createRng,
   equal,
   exp,
+  flip,
   foldIn,
   full,
   gather,
@@ -208,9 +209,17 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => split(x, [1, 2]), 'RangeError: split: sections: expected parts of axis 0, which has size 2, received [1, 2]'],
     [() => split(x, 2, wrong(1)), 'TypeError: split: options: expected an object, received 1'],
     [() => slice(x, wrong(0), wrong(1)), 'TypeError: slice: starts: expected 2 integers, one per axis of x, received 0'],
-    [() => slice(x, [0, 0], [2, 4]), 'RangeError: slice: axis 1: expected 0 <= start <= end <= 3, received [0, 4]'],
-    [() => slice(x, [1, 0], [0, 3]), 'RangeError: slice: axis 0: expected 0 <= start <= end <= 2, received [1, 0]'],
-    [() => slice(x, [0, 0], [2, 3], [1, 0]), 'RangeError: slice: strides[1]: expected a positive integer, received 0'],
+    [() => slice(x, [0, 0], [2, 4]), 'RangeError: slice: axis 1: expected 0 <= start <= end <= 3 with stride 1, received [0, 4]'],
+    [() => slice(x, [1, 0], [0, 3]), 'RangeError: slice: axis 0: expected 0 <= start <= end <= 2 with stride 1, received [1, 0]'],
+    [() => slice(x, [0, 0], [2, 3], [1, 0]), 'RangeError: slice: strides[1]: expected an integer other than 0, received 0'],
+    [
+      () => slice(x, [0, 0], [2, 3], [1, -1]),
+      'RangeError: slice: axis 1: expected -1 <= end <= start < 3, counted from the front, with stride -1, received [0, 3]',
+    ],
+    [
+      () => slice(x, [2, 0], [0, 1], [-1, 1]),
+      'RangeError: slice: axis 0: expected -1 <= end <= start < 2, counted from the front, with stride -1, received [2, 0]',
+    ],
     [() => pad(x, [[1, 1]]), 'TypeError: pad: padding: expected 2 pairs of integers >= 0, one per axis of x, received [[1, 1]]'],
     [
       () =>
@@ -220,11 +229,27 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
             [1, 1],
             [0, 0],
           ],
-          Infinity,
+          { value: Infinity },
         ),
       'RangeError: pad: value: expected a finite number, received Infinity',
     ],
-    [() => pad(integers, [[1, 1]], 0.5), 'RangeError: pad: value: expected an integer, as x is int32, received 0.5'],
+    [
+      () => pad(integers, [[1, 1]], { mode: wrong('replicate') }),
+      "RangeError: pad: mode: expected one of 'constant', 'reflect', 'edge', received 'replicate'",
+    ],
+    [() => pad(integers, [[1, 1]], { mode: 'edge', value: 1 }), "RangeError: pad: value: expected no value, as mode is 'edge', received 1"],
+    [
+      () => pad(integers, [[1, 2]], { mode: 'reflect' }),
+      "RangeError: pad: padding[0]: expected at most 1 with mode 'reflect', as axis 0 has size 2, received [1, 2]",
+    ],
+    [
+      () => pad(floats(0), [[0, 1]], { mode: 'edge' }),
+      "RangeError: pad: padding[0]: expected at most 0 with mode 'edge', as axis 0 has size 0, received [0, 1]",
+    ],
+    [() => pad(integers, [[1, 1]], wrong(1)), 'TypeError: pad: options: expected an object, received 1'],
+    [() => flip(x, { axis: 2 }), 'RangeError: flip: axis: expected an axis of a rank-2 Tensor, received 2'],
+    [() => flip(x, wrong({ axes: 1 })), "TypeError: flip: unknown option 'axes'; the options are axis"],
+    [() => pad(integers, [[1, 1]], { value: 0.5 }), 'RangeError: pad: value: expected an integer, as x is int32, received 0.5'],
   ],
   differentiation: [
     [

@@ -131,7 +131,12 @@ const cases: Case[] = [
       return mul(first, rest);
     },
   },
-  { name: 'slice and pad', axes: rows, inputs: (n) => [floats(n)], run: (x) => pad(slice(x, [1], [x.shape[0] as number]), [[2, 1]], 3) },
+  {
+    name: 'slice and pad',
+    axes: rows,
+    inputs: (n) => [floats(n)],
+    run: (x) => pad(slice(x, [1], [x.shape[0] as number]), [[2, 1]], { value: 3 }),
+  },
   { name: 'max pooling', axes: rows, inputs: (n) => [floats(n, 2, 4, 4)], run: (x) => maxPool2d(x, { kernelSize: 2 }) },
   {
     name: 'convolution',

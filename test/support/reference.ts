@@ -377,7 +377,8 @@ const rules: Readonly<Record<string, Rule>> = {
   slice: single<{ starts: readonly number[]; ends: readonly number[]; strides: readonly number[] }>(([x], { starts, ends, strides }) => {
     const shape = starts.map((start, axis) => {
       let count = 0;
-      for (let i = start; i < (ends[axis] as number); i += strides[axis] as number) count++;
+      const [end, stride] = [ends[axis] as number, strides[axis] as number];
+      for (let i = start; stride > 0 ? i < end : i > end; i += stride) count++;
       return count;
     });
     return build(shape, (index) => at(x as RefArray, ...index.map((i, axis) => (starts[axis] as number) + i * (strides[axis] as number))));

@@ -92,7 +92,7 @@ export const windowAttributes = ({ kernel, stride, dilation, padding }: Window) 
 /** `x` with its two spatial axes padded as `window` asks. */
 export const padImage = (x: Tensor, { padding }: Window, value = 0): Tensor => {
   const [top, left, bottom, right] = padding as [number, number, number, number];
-  return pad(x, [...x.shape.slice(0, -2).map(() => [0, 0] as const), [top, bottom], [left, right]], value);
+  return pad(x, [...x.shape.slice(0, -2).map(() => [0, 0] as const), [top, bottom], [left, right]], { value });
 };
 
 /**

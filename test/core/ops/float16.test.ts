@@ -5,6 +5,7 @@ import {
   conv2d,
   div,
   exp,
+  flip,
   gather,
   gelu,
   greater,
@@ -80,7 +81,18 @@ const cases = [
         [1, 0],
         [0, 1],
       ],
-      0.5,
+      { value: 0.5 },
+    ),
+  ]),
+  half('reversal', [floats([4, 3])], (x) => [
+    flip(x),
+    pad(
+      x,
+      [
+        [1, 2],
+        [0, 1],
+      ],
+      { mode: 'reflect' },
     ),
   ]),
   half('mixed with float32', [floats([3, 4]), normal([4, 2])], (x, w) => matmul(cast(x, 'float32'), w)),
