@@ -9,6 +9,7 @@ export { expandDims, eye, outer, roll, squeeze, stack, tile, tril, triu } from '
 export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
 export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
+export { type CumulativeOptions, cumprod, cumsum } from './core/ops/cumulative.js';
 export {
   abs,
   add,

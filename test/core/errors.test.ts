@@ -10,6 +10,8 @@ import {
   constant,
   conv2d,
   createRng,
+  cumprod,
+  cumsum,
   equal,
   exp,
   flip,
@@ -137,6 +139,13 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => variance(x, { correction: -1 }), 'RangeError: variance: correction: expected a number >= 0, received -1'],
     [() => softmax(floats()), 'RangeError: softmax: axis: expected an axis of a rank-0 Tensor, received -1'],
     [() => softmax(x, wrong({ dim: 1 })), "TypeError: softmax: unknown option 'dim'; the options are axis"],
+  ],
+  'running sums and products': [
+    [() => cumsum(mask), 'TypeError: cumsum: x: expected a numeric Tensor (cast a mask first), received bool[2, 3]'],
+    [() => cumsum(x, { axis: 2 }), 'RangeError: cumsum: axis: expected an axis of a rank-2 Tensor, received 2'],
+    [() => cumsum(x, { reverse: wrong(1) }), 'TypeError: cumsum: reverse: expected true or false, received 1'],
+    [() => cumsum(x, wrong({ dim: 1 })), "TypeError: cumsum: unknown option 'dim'; the options are axis, exclusive, reverse"],
+    [() => cumprod(integers), 'TypeError: cumprod: x: expected a float32 or float16 Tensor, received int32[2]'],
   ],
   matmul: [
     [() => matmul(x, x), 'RangeError: matmul: the inner sizes of a [2, 3] and b [2, 3] differ: 3 and 2'],

@@ -238,6 +238,23 @@ const rules: Readonly<Record<string, Rule>> = {
     });
   }),
 
+  // cumulative.ts
+  cumsum: single<{ axis: number; exclusive: boolean; reverse: boolean }>(([x], { axis, exclusive, reverse }) => {
+    const source = x as RefArray;
+    const size = source.shape[axis] as number;
+    const result = filled(source.shape, 0);
+    forEachIndex(replaced(source.shape, axis, 1), (line) => {
+      let total = 0;
+      for (let i = 0; i < size; i++) {
+        const index = replaced(line, axis, reverse ? size - 1 - i : i);
+        const before = total;
+        total += at(source, ...index);
+        addAt(result, index, exclusive ? before : total);
+      }
+    });
+    return result;
+  }),
+
   // linalg.ts
   matmul: single(([a, b]) => {
     const [x, y] = [a as RefArray, b as RefArray];
