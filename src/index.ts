@@ -10,6 +10,7 @@ export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadc
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
 export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
 export { type CumulativeOptions, cumprod, cumsum } from './core/ops/cumulative.js';
+export { einsum } from './core/ops/einsum.js';
 export {
   abs,
   add,
@@ -77,6 +78,7 @@ export {
   where,
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
+export { argsort, type SortOptions, sort, type TopKOptions, topK } from './core/ops/sort.js';
 export { createRng, foldIn, keyFromSeed, permutation, type Rng, type RngKey, type RngState } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';

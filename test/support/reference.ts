@@ -238,6 +238,21 @@ const rules: Readonly<Record<string, Rule>> = {
     });
   }),
 
+  // sort.ts
+  topIndices: single<{ k: number; axis: number; largest: boolean }>(([x], { k, axis, largest }) => {
+    const source = x as RefArray;
+    const result = filled(replaced(source.shape, axis, k), 0);
+    forEachIndex(replaced(source.shape, axis, 1), (line) => {
+      const values = Array.from({ length: source.shape[axis] as number }, (_, i) => at(source, ...replaced(line, axis, i)));
+      // The place of an element is the number of those that come before it.
+      values.forEach((value, i) => {
+        const ahead = values.filter((other, j) => (other === value ? j < i : largest ? other > value : other < value)).length;
+        if (ahead < k) addAt(result, replaced(line, axis, ahead), i);
+      });
+    });
+    return result;
+  }),
+
   // cumulative.ts
   cumsum: single<{ axis: number; exclusive: boolean; reverse: boolean }>(([x], { axis, exclusive, reverse }) => {
     const source = x as RefArray;

@@ -1,4 +1,4 @@
-import { checkOptions, wrongType } from '../errors.js';
+import { checkBoolean, checkOptions, wrongType } from '../errors.js';
 import { normalizeAxis, type Shape } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
 import { blocksOf } from './broadcast.js';
@@ -19,9 +19,8 @@ type Attributes = Required<CumulativeOptions>;
 function attributesOf(fn: string, x: Tensor, options: CumulativeOptions): Attributes {
   checkOptions(fn, options, ['axis', 'exclusive', 'reverse']);
   const { axis = -1, exclusive = false, reverse = false } = options;
-  for (const [name, value] of Object.entries({ exclusive, reverse })) {
-    if (typeof value !== 'boolean') throw wrongType(fn, name, 'true or false', value);
-  }
+  checkBoolean(fn, 'exclusive', exclusive);
+  checkBoolean(fn, 'reverse', reverse);
   return { axis: normalizeAxis(fn, axis, x.rank), exclusive, reverse };
 }
 

@@ -5,6 +5,7 @@ import {
   arange,
   argMax,
   argMin,
+  argsort,
   array,
   broadcastTo,
   cast,
@@ -71,6 +72,7 @@ import {
   slice,
   softmax,
   softplus,
+  sort,
   split,
   sqrt,
   square,
@@ -84,6 +86,7 @@ import {
   tanh,
   tile,
   toNumbers,
+  topK,
   transpose,
   tril,
   triu,
@@ -115,6 +118,10 @@ const kernel = constant([
 ]);
 const map = reshape(arange(16, 'float32'), [1, 1, 4, 4]);
 const mask = constant([true, false, true]);
+const ranks = constant([
+  [1, 3, 2],
+  [7, 5, 7],
+]);
 const ln3 = Math.log(3);
 
 // biome-ignore format: one example per line
@@ -249,6 +256,18 @@ const examples: Record<string, readonly (readonly [string, Tensor, Nested])[]> =
     ['takeAlongAxis', takeAlongAxis(m, integer([[2], [0]])), [[3], [4]]],
     ['takeAlongAxis over rows', takeAlongAxis(m, integer([[1, 0, 1]]), { axis: 0 }), [[4, 2, 6]]],
     ['oneHot', oneHot(integer([2, 0, -1, 3]), 3), [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]],
+  ],
+  order: [
+    ['topK', topK(ranks, 2)[0], [[3, 2], [7, 7]]],
+    ['indices of topK', topK(ranks, 2)[1], [[1, 2], [0, 2]]],
+    ['topK, smallest', topK(ranks, 2, { largest: false })[0], [[1, 2], [5, 7]]],
+    ['indices of topK, smallest', topK(ranks, 2, { largest: false })[1], [[0, 2], [1, 0]]],
+    ['topK over rows', topK(ranks, 1, { axis: 0 })[0], [[7, 5, 7]]],
+    ['sort', sort(ranks), [[1, 2, 3], [5, 7, 7]]],
+    ['sort, descending', sort(ranks, { descending: true }), [[3, 2, 1], [7, 7, 5]]],
+    ['sort over rows, descending', sort(ranks, { axis: 0, descending: true }), [[7, 5, 7], [1, 3, 2]]],
+    ['argsort', argsort(ranks), [[0, 2, 1], [1, 0, 2]]],
+    ['argsort, descending', argsort(ranks, { descending: true }), [[1, 2, 0], [0, 2, 1]]],
   ],
   movement: [
     ['reshape', reshape(m, [3, 2]), [[1, 2], [3, 4], [5, 6]]],
