@@ -13,6 +13,7 @@ import {
   createRng,
   cumprod,
   cumsum,
+  einsum,
   equal,
   exp,
   flip,
@@ -39,6 +40,7 @@ import {
   pad,
   permutation,
   reshape,
+  scatterAdd,
   slice,
   softmax,
   sort,
@@ -169,6 +171,36 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => matmul(x, leaf([3], 'float16')), 'TypeError: matmul: a is float32 and b is float16; convert one of them with cast()'],
     [() => matmul(x, wrong(2)), 'TypeError: matmul: b: expected a Tensor, received 2'],
   ],
+  einsum: [
+    [() => einsum(wrong(x)), "TypeError: einsum: equation: expected a string such as 'ij,jk->ik', received float32[2, 3]"],
+    [() => einsum('ij'), 'TypeError: einsum: operands: expected at least one Tensor, received []'],
+    [() => einsum('i', integers), 'TypeError: einsum: operands[0]: expected a float32 or float16 Tensor, received int32[2]'],
+    [
+      () => einsum('ij,j', x, leaf([3], 'float16')),
+      'TypeError: einsum: operands[1]: expected a float32 Tensor, like the first, received float16[3]',
+    ],
+    ...['ij->->i', 'i1', 'i..', '...i...', 'i.j', 'ij;'].map(
+      (equation) =>
+        [
+          () => einsum(equation, x),
+          `RangeError: einsum: equation: expected letters, at most one '...' per operand, ',' between operands and '->' before the result, received '${equation}'`,
+        ] as const,
+    ),
+    [() => einsum('ij,jk->ik', x), "RangeError: einsum: equation: expected subscripts of 1 operands, received 'ij,jk->ik'"],
+    [() => einsum('ijk->i', x), "RangeError: einsum: operands[0]: expected 3 axes, as 'ijk' has, received float32[2, 3]"],
+    [() => einsum('ij...k', x), "RangeError: einsum: operands[0]: expected at least 3 axes, as 'ij...k' has, received float32[2, 3]"],
+    [() => einsum('ij->ik', x), "RangeError: einsum: equation: expected 'k' in an operand, and once in the result, received 'ij->ik'"],
+    [() => einsum('ij->ii', x), "RangeError: einsum: equation: expected 'i' in an operand, and once in the result, received 'ij->ii'"],
+    [
+      () => einsum('ij,ij->i', x, transpose(x)),
+      "RangeError: einsum: operands[1]: expected size 2 along axis 0, which is 'i', received float32[3, 2]",
+    ],
+    [() => einsum('ii', x), "RangeError: einsum: operands[0]: expected size 2 along axis 1, which is 'i', received float32[2, 3]"],
+    [
+      () => einsum('i,ii', floats(3), floats(1, 3)),
+      "RangeError: einsum: operands[1]: expected size 1 along axis 1, which is 'i', received float32[1, 3]",
+    ],
+  ],
   'conv2d and maxPool2d': [
     [
       () => conv2d(image, leaf([3, 1, 2, 2])),
@@ -212,6 +244,24 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [
       () => takeAlongAxis(x, integers),
       'RangeError: takeAlongAxis: indices: expected the shape of x ([2, 3]) but for axis 1, received int32[2]',
+    ],
+    [() => scatterAdd(mask, mask, mask), 'TypeError: scatterAdd: x: expected a numeric Tensor, received bool[2, 3]'],
+    [() => scatterAdd(x, x, x), 'TypeError: scatterAdd: indices: expected an int32 Tensor, received float32[2, 3]'],
+    [
+      () => scatterAdd(x, leaf([3, 2], 'int32'), x),
+      'RangeError: scatterAdd: indices: expected the shape of x ([2, 3]) but for axis 1, received int32[3, 2]',
+    ],
+    [
+      () => scatterAdd(x, leaf([2, 2], 'int32'), x),
+      'RangeError: scatterAdd: updates: expected float32[2, 2], the shape of indices and the dtype of x, received float32[2, 3]',
+    ],
+    [
+      () => scatterAdd(x, leaf([2, 3], 'int32'), leaf([2, 3], 'int32')),
+      'RangeError: scatterAdd: updates: expected float32[2, 3], the shape of indices and the dtype of x, received int32[2, 3]',
+    ],
+    [
+      () => scatterAdd(floats(2), constant([0, 2], { dtype: 'int32' }), floats(2)),
+      'RangeError: scatterAdd: indices: expected integers from 0 to 1, received 2 at index 1',
     ],
     [() => oneHot(integers, 0), 'RangeError: oneHot: depth: expected a positive integer, received 0'],
     [() => oneHot(x, 3), 'TypeError: oneHot: indices: expected an int32 Tensor, received float32[2, 3]'],

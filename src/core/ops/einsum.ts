@@ -62,11 +62,15 @@ const ordered = ({ x, labels }: Term, order: readonly string[]): Tensor =>
     order.map((label) => labels.indexOf(label)),
   );
 
-/** The product of two terms, summed over the labels that are not `needed`: one matrix product per element of the labels in both. */
+/** The product of two terms, summed over the labels that are not `needed`: a matrix product for every element of those in both. */
 function contract(a: Term, b: Term, needed: ReadonlySet<string>): Term {
   const left = summed(a, new Set([...needed, ...b.labels]));
   const right = summed(b, new Set([...needed, ...a.labels]));
   const shared = left.labels.filter((label) => right.labels.includes(label));
+  // Products of one row and one column each are slow.
+  if (shared.length === left.labels.length && shared.length === right.labels.length) {
+    return summed({ x: mul(left.x, ordered(right, shared)), labels: shared }, needed);
+  }
   const batch = shared.filter((label) => needed.has(label));
   const inner = shared.filter((label) => !needed.has(label));
   const rows = left.labels.filter((label) => !shared.includes(label));
