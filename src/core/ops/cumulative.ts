@@ -3,7 +3,7 @@ import { normalizeAxis, type Shape } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
 import { blocksOf } from './broadcast.js';
 import { mul } from './elementwise.js';
-import { emitSlice, pad, sliceAxis } from './movement.js';
+import { emitSlice, padConstant, sliceAxis } from './movement.js';
 
 export interface CumulativeOptions {
   /** Default -1. */
@@ -88,10 +88,10 @@ export function cumprod(x: Tensor, options: CumulativeOptions = {}): Tensor {
   /** Elements moved by some places; 1 moves in. */
   const moved = (y: Tensor, by: number): Tensor => {
     const kept = reverse ? sliceAxis(y, axis, by, size) : sliceAxis(y, axis, 0, size - by);
-    return pad(
+    return padConstant(
       kept,
       x.shape.map((_, i) => (i !== axis ? [0, 0] : reverse ? [0, by] : [by, 0])),
-      { value: 1 },
+      1,
     );
   };
   let products = exclusive && size > 0 ? moved(x, 1) : x;

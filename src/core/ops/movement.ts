@@ -205,7 +205,7 @@ const sliceOp: Op<[Tensor], SliceAttributes> = {
       strides.map((stride) => Math.abs(stride)),
     );
     return [
-      pad(
+      padConstant(
         spread,
         x.shape.map((size, axis) => {
           const length = spread.shape[axis] as number;
@@ -239,7 +239,7 @@ export function dilate(x: Tensor, strides: readonly number[]): Tensor {
   const size = x.shape[axis] as number;
   const outer = x.shape.slice(0, axis);
   const inner = x.shape.slice(axis + 1);
-  const padded = pad(reshape(x, [...outer, size, 1, ...inner]), [...outer.map(none), [0, 0], [0, stride - 1], ...inner.map(none)]);
+  const padded = padConstant(reshape(x, [...outer, size, 1, ...inner]), [...outer.map(none), [0, 0], [0, stride - 1], ...inner.map(none)]);
   const long = reshape(padded, [...outer, size * stride, ...inner]);
   return dilate(
     sliceAxis(long, axis, 0, size * stride - stride + 1),
@@ -247,7 +247,7 @@ export function dilate(x: Tensor, strides: readonly number[]): Tensor {
   );
 }
 
-const none = (): [number, number] => [0, 0];
+const none = (): Sides => [0, 0];
 
 /**
  * The elements from `starts` (inclusive) to `ends` (exclusive), every `strides`-th, axis by axis: NumPy's `x[start:end:stride]`, but that
@@ -318,13 +318,17 @@ const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
     ),
   ],
   vjp: ([g], { inputs: [x], attributes: { before } }) => [
-    slice(
-      g,
-      before,
-      x.shape.map((size, i) => size + (before[i] as number)),
-    ),
+    sliceOf(g, { starts: before, ends: x.shape.map((size, i) => size + (before[i] as number)), strides: x.shape.map(() => 1) }),
   ],
 };
+
+type Sides = readonly [before: number, after: number];
+
+/** {@link pad} with a constant, for callers that know what they pass. */
+export function padConstant(x: Tensor, padding: readonly Sides[], value = 0): Tensor {
+  if (padding.every(([before, after]) => before === 0 && after === 0)) return x;
+  return apply(padOp, [x], { before: padding.map(([before]) => before), after: padding.map(([, after]) => after), value })[0];
+}
 
 export interface PadOptions {
   /**
@@ -348,7 +352,7 @@ export interface PadOptions {
  * const frame = (image: Tensor) => pad(image, [[0, 0], [0, 0], [1, 1], [1, 1]], { mode: 'reflect' });
  * ```
  */
-export function pad(x: Tensor, padding: readonly (readonly [number, number])[], options: PadOptions = {}): Tensor {
+export function pad(x: Tensor, padding: readonly Sides[], options: PadOptions = {}): Tensor {
   checkTensor('pad', 'x', x);
   checkOptions('pad', options, ['mode', 'value']);
   const { mode = 'constant', value = 0 } = options;
@@ -363,20 +367,18 @@ export function pad(x: Tensor, padding: readonly (readonly [number, number])[], 
   ) {
     throw wrongType('pad', 'padding', `${x.rank} pairs of integers >= 0, one per axis of x`, padding);
   }
-  if (padding.every(([before, after]) => before === 0 && after === 0)) return x;
-  if (mode === 'constant') {
-    return apply(padOp, [x], { before: padding.map(([before]) => before), after: padding.map(([, after]) => after), value })[0];
-  }
+  if (mode === 'constant') return padConstant(x, padding, value);
   return padding.reduce((part: Tensor, sides, axis) => padAxis(part, axis, sides, mode), x);
 }
 
-function padAxis(x: Tensor, axis: number, sides: readonly [number, number], mode: 'reflect' | 'edge'): Tensor {
+function padAxis(x: Tensor, axis: number, sides: Sides, mode: 'reflect' | 'edge'): Tensor {
   const size = x.shape[axis] as number;
   const longest = size === 0 ? 0 : mode === 'reflect' ? size - 1 : Infinity;
   if (Math.max(...sides) > longest) {
     throw outOfRange('pad', `padding[${axis}]`, `at most ${longest} with mode '${mode}', as axis ${axis} has size ${size}`, sides);
   }
   const [before, after] = sides;
+  if (before + after === 0) return x;
   const filler = (count: number, edge: number, reflected: () => Tensor): Tensor[] => {
     if (count === 0) return [];
     if (mode === 'reflect') return [reflected()];
