@@ -11,14 +11,14 @@ export interface DropoutOptions {
   rate: number;
   /** False returns `x`. Default true. */
   training?: boolean;
-  /** Axes along which all elements share their fate: `[2, 3]` drops whole channels of `[N, C, H, W]` (PyTorch's `Dropout2d`). Default none. */
+  /** Axes along which elements are dropped together: `[2, 3]` for whole channels of `[N, C, H, W]` (`Dropout2d` of PyTorch). Default none. */
   sharedAxes?: number | readonly number[];
 }
 
 /**
- * Sets elements to 0 at random, each with probability `rate`, and divides the others by `1 - rate`, so that expectations stay. The mask is drawn on
- * the host before every run, from the seed of the compiled function or trainer: every step and every call of `dropout` has its own, and the
- * same seed gives the same masks on every device. Rate 1 gives zeros.
+ * Sets elements to 0 at random, each with probability `rate`, and divides the others by `1 - rate`, so that expectations
+ * stay. The mask is drawn on the host before every run, from the seed of the compiled function or trainer: every step and
+ * every call of `dropout` has its own, and the same seed gives the same masks on every device. Rate 1 gives zeros.
  *
  * Source: Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava et al., 2014); shared axes: 1411.4280.
  *

@@ -38,8 +38,9 @@ export interface TruncatedNormalOptions {
 }
 
 /**
- * Normally distributed within bounds; what would lie outside is drawn again, not clipped. The standard deviation of the result is below `std`: by
- * a factor of 0.88 with the default bounds. PyTorch's `trunc_normal_` has bounds -2 and 2 whatever its `std`.
+ * Normally distributed within bounds; what would lie outside is drawn again, not clipped. The standard deviation of the
+ * result is below `std`: by a factor of 0.88 with the default bounds. PyTorch's `trunc_normal_` has bounds -2 and 2 whatever
+ * its `std`.
  */
 export function truncatedNormal(rng: Rng, shape: Shape, options: TruncatedNormalOptions = {}): NDArray {
   const fn = 'truncatedNormal';
@@ -120,8 +121,9 @@ export const xavierUniform = (rng: Rng, shape: Shape, options: { gain?: number }
 export const lecunNormal = (rng: Rng, shape: Shape): NDArray => normal(rng, shape, { std: 1 / Math.sqrt(fans('lecunNormal', shape).in) });
 
 /**
- * A random orthogonal matrix times `gain`, of any shape `[rows, ...columns]` whose later axes count as one: rows are orthonormal where there are
- * not more of them than columns, else columns are. Uniformly distributed over all such matrices. Source: 1312.6120.
+ * A random orthogonal matrix times `gain`, of any shape `[rows, ...columns]` whose later axes count as one: rows are
+ * orthonormal where there are not more of them than columns, else columns are. Uniformly distributed over all such matrices.
+ * Source: 1312.6120.
  *
  * @param options.gain default 1
  */

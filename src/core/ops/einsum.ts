@@ -136,10 +136,11 @@ function sizesOf(inputs: readonly (readonly string[])[], operands: readonly Tens
 }
 
 /**
- * Sums of products by Einstein's convention. Every axis has a letter; axes with the same letter go together, and letters that the result does
- * not have are summed over. A letter twice in one operand takes its diagonal. `...` stands for any number of axes, which are broadcast. An axis
- * of size 1 is repeated where its letter has another size. Without `->` the result has the axes under `...` and then, in alphabetical order,
- * the letters that occur once. More than two operands are taken in from left to right.
+ * Sums of products by Einstein's convention. Every axis has a letter; axes with the same letter go together, and letters
+ * that the result does not have are summed over. A letter twice in one operand takes its diagonal. `...` stands for any
+ * number of axes, which are broadcast. An axis of size 1 is repeated where its letter has another size. Without `->` the
+ * result has the axes under `...` and then, in alphabetical order, the letters that occur once. More than two operands are
+ * taken in from left to right.
  *
  * @param equation such as `'bik,bkj->bij'`; spaces are ignored
  * @param operands one per part of the equation, float and of one dtype

@@ -182,8 +182,8 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
 }
 
 /**
- * `x` with numbers added along `axis`: `result[i, indices[i, j]] += updates[i, j]` for axis 1. Updates at the same place add up. The transpose of
- * {@link takeAlongAxis}. float16 is added up in float32.
+ * `x` with numbers added along `axis`: `result[i, indices[i, j]] += updates[i, j]` for axis 1. Updates at the same place add
+ * up. The transpose of {@link takeAlongAxis}. float16 is added up in float32.
  *
  * @param x float or int32
  * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked

@@ -250,9 +250,10 @@ export function dilate(x: Tensor, strides: readonly number[]): Tensor {
 const none = (): Sides => [0, 0];
 
 /**
- * The elements from `starts` (inclusive) to `ends` (exclusive), every `strides`-th, axis by axis: NumPy's `x[start:end:stride]`, but that
- * ranges must lie within the axis. Negative starts and ends count from the end. A negative stride goes from start down to end: start is then
- * the larger one, and an end of `-size - 1` takes element 0 too. To reverse whole axes see {@link flip}.
+ * The elements from `starts` (inclusive) to `ends` (exclusive), every `strides`-th, axis by axis: NumPy's
+ * `x[start:end:stride]`, but that ranges must lie within the axis. Negative starts and ends count from the end. A negative
+ * stride goes from start down to end: start is then the larger one, and an end of `-size - 1` takes element 0 too. To
+ * reverse whole axes see {@link flip}.
  *
  * @param starts one integer per axis
  * @param ends one integer per axis

@@ -31,8 +31,8 @@ export interface TopKOptions {
 }
 
 /**
- * The `k` largest (or smallest) elements along an axis, sorted, and where they are. Of equal elements the first comes first. The gradient goes
- * to the elements that were taken. Where NaN stands is left open.
+ * The `k` largest (or smallest) elements along an axis, sorted, and where they are. Of equal elements the first comes first.
+ * The gradient goes to the elements that were taken. Where NaN stands is left open.
  *
  * @param x float, rank >= 1
  * @param k from 1 to the size of the axis
