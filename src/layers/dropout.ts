@@ -11,7 +11,7 @@ export interface DropoutOptions {
   rate: number;
   /** False returns `x`. Default true. */
   training?: boolean;
-  /** Axes along which elements are dropped together: `[2, 3]` for whole channels of `[N, C, H, W]` (`Dropout2d` of PyTorch). Default none. */
+  /** Axes along which elements share their fate: `[2, 3]` for channels of `[N, C, H, W]` (`Dropout2d` of PyTorch). Default none. */
   sharedAxes?: number | readonly number[];
 }
 
