@@ -9,6 +9,8 @@ export { expandDims, eye, outer, roll, squeeze, stack, tile, tril, triu } from '
 export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
 export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
+export { type CumulativeOptions, cumprod, cumsum } from './core/ops/cumulative.js';
+export { einsum } from './core/ops/einsum.js';
 export {
   abs,
   add,
@@ -42,9 +44,9 @@ export {
   sub,
   tanh,
 } from './core/ops/elementwise.js';
-export { gather, oneHot, takeAlongAxis } from './core/ops/indexing.js';
+export { gather, oneHot, scatterAdd, takeAlongAxis } from './core/ops/indexing.js';
 export { matmul } from './core/ops/linalg.js';
-export { concat, pad, slice, split, transpose } from './core/ops/movement.js';
+export { concat, flip, type PadOptions, pad, slice, split, transpose } from './core/ops/movement.js';
 export { type MaxPoolOptions, maxPool2d } from './core/ops/pool.js';
 export {
   type ArgReduceOptions,
@@ -76,7 +78,8 @@ export {
   where,
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
-export { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from './core/rng.js';
+export { argsort, type SortOptions, sort, type TopKOptions, topK } from './core/ops/sort.js';
+export { createRng, foldIn, keyFromSeed, permutation, type Rng, type RngKey, type RngState } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';
 export type { Tree } from './core/tree.js';

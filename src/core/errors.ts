@@ -47,6 +47,11 @@ export function checkOneOf<T>(fn: string, argument: string, value: unknown, allo
   if (!allowed.includes(value as T)) throw outOfRange(fn, argument, `one of ${allowed.map(show).join(', ')}`, value);
 }
 
+/** Throws unless `value` is a boolean. */
+export function checkBoolean(fn: string, argument: string, value: unknown): asserts value is boolean {
+  if (typeof value !== 'boolean') throw wrongType(fn, argument, 'true or false', value);
+}
+
 /** Throws unless `value` is a positive integer. */
 export const checkSize = (fn: string, argument: string, value: unknown): void =>
   checkNumber(fn, argument, value, 'a positive integer', (n) => Number.isInteger(n) && n > 0);

@@ -45,6 +45,9 @@ export function foldIn(key: RngKey, data: number): RngKey {
   return threefry(key, ...words(data));
 }
 
+/** Where a stream of random numbers stands: four unsigned 32-bit words. */
+export type RngState = readonly [number, number, number, number];
+
 /** A stream of random numbers. The same key gives the same stream everywhere. */
 export interface Rng {
   /** The key the stream was made from; fold integers into it for independent streams. */
@@ -61,14 +64,15 @@ export interface Rng {
   normal(): number;
   /** Shuffles in place and returns the list. */
   shuffle<T extends { length: number; [index: number]: unknown }>(list: T): T;
-  /** The four words of the stream's state. */
-  state(): [number, number, number, number];
+  /** Where the stream stands; {@link createRng} continues from there. */
+  state(): RngState;
 }
 
 /**
  * A stream of random numbers from a seed or a key: xoshiro128** keyed by Threefry-2x32. Bit-identical on every platform.
  *
  * @param seed an integer from 0 to 2^53 - 1, or a key
+ * @param state continues a stream where `state()` of it stood. The key stays that of `seed`. Default: the start of the stream
  * @example
  * ```ts
  * import { createRng } from 'tracegrad';
@@ -76,11 +80,13 @@ export interface Rng {
  * const order = createRng(7).shuffle(Array.from({ length: 100 }, (_, i) => i));
  * ```
  */
-export function createRng(seed: number | RngKey): Rng {
+export function createRng(seed: number | RngKey, state?: RngState): Rng {
   const key = typeof seed === 'number' ? keyFromSeed(seed) : seed;
   checkKey('createRng', key);
-  let [a, b] = threefry(key, 0xffffffff, 0);
-  let [c, d] = threefry(key, 0xffffffff, 1);
+  if (state !== undefined && !(Array.isArray(state) && state.length === 4 && state.every(isWord) && state.some((word) => word !== 0))) {
+    throw wrongType('createRng', 'state', 'four unsigned 32-bit integers, not all of them 0', state);
+  }
+  let [a, b, c, d] = state ?? [...threefry(key, 0xffffffff, 0), ...threefry(key, 0xffffffff, 1)];
   if ((a | b | c | d) === 0) a = 1;
   const u32 = (): number => {
     const result = Math.imul(rotate(Math.imul(b, 5), 7), 9);
@@ -118,4 +124,10 @@ export function createRng(seed: number | RngKey): Rng {
     },
     state: () => [a >>> 0, b >>> 0, c >>> 0, d >>> 0],
   };
+}
+
+/** The numbers 0, 1, ..., `n - 1` in random order. */
+export function permutation(n: number, rng: Rng): Uint32Array {
+  checkNumber('permutation', 'n', n, 'an integer from 0 to 2^32 - 1', isWord);
+  return rng.shuffle(Uint32Array.from({ length: n }, (_, i) => i));
 }

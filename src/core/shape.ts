@@ -30,10 +30,10 @@ export function normalizeAxis(fn: string, axis: unknown, rank: number, argument 
 }
 
 /** Axes given as one number, a list, or nothing (all of them), in ascending order. */
-export function normalizeAxes(fn: string, axis: number | readonly number[] | undefined, rank: number): number[] {
+export function normalizeAxes(fn: string, axis: number | readonly number[] | undefined, rank: number, argument = 'axis'): number[] {
   if (axis === undefined) return Array.from({ length: rank }, (_, i) => i);
-  const axes = (Array.isArray(axis) ? axis : [axis]).map((a) => normalizeAxis(fn, a, rank)).sort((a, b) => a - b);
-  if (new Set(axes).size !== axes.length) throw outOfRange(fn, 'axis', 'axes without repetition', axis);
+  const axes = (Array.isArray(axis) ? axis : [axis]).map((a) => normalizeAxis(fn, a, rank, argument)).sort((a, b) => a - b);
+  if (new Set(axes).size !== axes.length) throw outOfRange(fn, argument, 'axes without repetition', axis);
   return axes;
 }
 

@@ -1,4 +1,5 @@
 export { type Conv2dParams, conv2d, initConv2d } from './conv2d.js';
+export { type DropoutOptions, dropout } from './dropout.js';
 export { type EmbeddingParams, embedding, initEmbedding } from './embedding.js';
 export {
   type HeOptions,
@@ -6,6 +7,9 @@ export {
   heUniform,
   lecunNormal,
   normal,
+  orthogonal,
+  type TruncatedNormalOptions,
+  truncatedNormal,
   uniform,
   type WeightAndBias,
   xavierNormal,

@@ -27,6 +27,43 @@ export function normal(rng: Rng, shape: Shape, options: { mean?: number; std?: n
   return draw('normal', shape, () => mean + std * rng.normal());
 }
 
+export interface TruncatedNormalOptions {
+  /** Of the normal distribution before it is cut off. Default 0. */
+  mean?: number;
+  /** Of the normal distribution before it is cut off. Default 1. */
+  std?: number;
+  /** Bounds of the values themselves, not in standard deviations. Defaults `mean - 2 std` and `mean + 2 std`. */
+  low?: number;
+  high?: number;
+}
+
+/**
+ * Normally distributed within bounds; what would lie outside is drawn again, not clipped. The standard deviation of the
+ * result is below `std`: by a factor of 0.88 with the default bounds. PyTorch's `trunc_normal_` has bounds -2 and 2 whatever
+ * its `std`.
+ */
+export function truncatedNormal(rng: Rng, shape: Shape, options: TruncatedNormalOptions = {}): NDArray {
+  const fn = 'truncatedNormal';
+  checkOptions(fn, options, ['mean', 'std', 'low', 'high']);
+  const { mean = 0, std = 1 } = options;
+  checkNumber(fn, 'mean', mean, 'a number');
+  checkNumber(fn, 'std', std, 'a number > 0', (s) => s > 0);
+  const { low = mean - 2 * std, high = mean + 2 * std } = options;
+  checkNumber(fn, 'low', low, 'a number');
+  checkNumber(fn, 'high', high, `a number > low, which is ${low}`, (h) => h > low);
+  // Uniform draws are kept with the density relative to its peak within the bounds, beyond which 1e-16 of it is too little to matter.
+  const [from, to] = [(low - mean) / std, (high - mean) / std];
+  const peak = Math.max(from, Math.min(0, to));
+  const reach = Math.sqrt(peak * peak + 74);
+  const [start, end] = [Math.max(from, -reach), Math.min(to, reach)];
+  return draw(fn, shape, () => {
+    for (;;) {
+      const z = start + (end - start) * rng.float53();
+      if (rng.float53() < Math.exp((peak * peak - z * z) / 2)) return mean + std * z;
+    }
+  });
+}
+
 /** Inputs and outputs per unit of a weight `[out, in, ...kernel]`. */
 function fans(fn: string, shape: Shape): { in: number; out: number } {
   checkShape(fn, 'shape', shape);
@@ -82,6 +119,50 @@ export const xavierUniform = (rng: Rng, shape: Shape, options: { gain?: number }
 
 /** LeCun initialisation, normal with std `1 / sqrt(fanIn)`. */
 export const lecunNormal = (rng: Rng, shape: Shape): NDArray => normal(rng, shape, { std: 1 / Math.sqrt(fans('lecunNormal', shape).in) });
+
+/**
+ * A random orthogonal matrix times `gain`, of any shape `[rows, ...columns]` whose later axes count as one: rows are
+ * orthonormal where there are not more of them than columns, else columns are. Uniformly distributed over all such matrices.
+ * Source: 1312.6120.
+ *
+ * @param options.gain default 1
+ */
+export function orthogonal(rng: Rng, shape: Shape, options: { gain?: number } = {}): NDArray {
+  checkOptions('orthogonal', options, ['gain']);
+  const { gain = 1 } = options;
+  checkNumber('orthogonal', 'gain', gain, 'a number');
+  const columns = fans('orthogonal', shape).in;
+  const rows = shape[0] as number;
+  const vectors = orthonormal(rng, Math.min(rows, columns), Math.max(rows, columns));
+  const data = new Float32Array(rows * columns);
+  vectors.forEach((vector, i) => {
+    vector.forEach((value, k) => {
+      data[rows <= columns ? i * columns + k : k * columns + i] = gain * value;
+    });
+  });
+  return { data, shape: [...shape], dtype: 'float32' };
+}
+
+/** Vectors of a normal distribution made orthonormal one after the other (Gram and Schmidt, each projection from what is left). */
+function orthonormal(rng: Rng, count: number, length: number): Float64Array[] {
+  const done: Float64Array[] = [];
+  while (done.length < count) {
+    const vector = Float64Array.from({ length }, rng.normal);
+    for (const other of done) {
+      const along = dot(vector, other);
+      for (let i = 0; i < length; i++) vector[i] = (vector[i] as number) - along * (other[i] as number);
+    }
+    const norm = Math.sqrt(dot(vector, vector));
+    done.push(vector.map((value) => value / norm));
+  }
+  return done;
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += (a[i] as number) * (b[i] as number);
+  return total;
+}
 
 /** Parameters of a layer whose bias may be switched off. */
 export type WeightAndBias<B extends boolean> = B extends true ? { weight: NDArray; bias: NDArray } : { weight: NDArray };

@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkOptions, checkParams, checkSize, outOfRange, wrongType } from '../core/errors.js';
+import { checkBoolean, checkOptions, checkParams, checkSize, outOfRange, wrongType } from '../core/errors.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { arange } from '../core/ops/constant.js';
 import { mul } from '../core/ops/elementwise.js';
@@ -52,7 +52,7 @@ export function selfAttention(x: Tensor, params: SelfAttentionParams, options: S
   checkParams(fn, params, ['qkv', 'out']);
   const { heads, causal = false, mask } = options;
   checkSize(fn, 'heads', heads);
-  if (typeof causal !== 'boolean') throw wrongType(fn, 'causal', 'true or false', causal);
+  checkBoolean(fn, 'causal', causal);
   if (x.rank !== 3) throw outOfRange(fn, 'x', 'a Tensor [batch, length, features]', x);
   const [batch, length, features] = x.shape as [number, number, number];
   if (features % heads !== 0) throw outOfRange(fn, 'heads', `a divisor of the ${features} features`, heads);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createRng, foldIn, keyFromSeed, type Rng, type RngKey } from '../../src/index.js';
+import { createRng, foldIn, keyFromSeed, permutation, type Rng, type RngKey } from '../../src/index.js';
 
 const draws = <T>(count: number, draw: () => T): T[] => Array.from({ length: count }, draw);
 
@@ -127,6 +127,7 @@ describe('createRng', () => {
     expect(draws(2, rng.float53)).toEqual(float53);
     expect(bounds.map((n) => rng.int(n))).toEqual(int);
     if (shuffled) expect(make().shuffle(Array.from(shuffled.keys()))).toEqual(shuffled);
+    if (shuffled) expect([...permutation(shuffled.length, make())]).toEqual(shuffled);
   });
 
   /** xoshiro128**, written down once more, on 64-bit integers. */
@@ -153,6 +154,17 @@ describe('createRng', () => {
     const rng = createRng(123);
     const next = xoshiro(rng.state());
     expect(draws(1000, rng.u32)).toEqual(draws(1000, next));
+  });
+
+  it('continues a stream from its state', () => {
+    const rng = createRng(7);
+    rng.normal();
+    const copy = createRng(7, rng.state());
+    expect(copy.key).toEqual(rng.key);
+    expect(draws(20, copy.u32)).toEqual(draws(20, rng.u32));
+    expect(copy.state()).toEqual(rng.state());
+    // Words may come back from JSON, and from the published sequence, which has no seed of ours.
+    expect(draws(4, createRng(0, JSON.parse('[1,2,3,4]')).u32)).toEqual([11520, 0, 5927040, 70819200]);
   });
 
   const moments = (values: readonly number[]) => {
@@ -208,6 +220,7 @@ describe('createRng', () => {
     expect(chiSquare(counts)).toBeLessThan(20.5); // 5 degrees
     expect([...rng.shuffle(Uint32Array.of(5, 6))].sort()).toEqual([5, 6]);
     expect(rng.shuffle([])).toEqual([]);
+    expect(permutation(0, rng)).toEqual(new Uint32Array(0));
   });
 
   it('gives streams of other keys other numbers', () => {

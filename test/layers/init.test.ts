@@ -9,6 +9,8 @@ import {
   initSelfAttention,
   lecunNormal,
   normal,
+  orthogonal,
+  truncatedNormal,
   uniform,
   xavierNormal,
   xavierUniform,
@@ -79,6 +81,74 @@ describe('uniform draws', () => {
   });
 });
 
+describe('truncatedNormal', () => {
+  const density = (z: number) => Math.exp((-z * z) / 2);
+  /** Mean and standard deviation of a standard normal distribution within bounds, by numeric integration. */
+  const within = (low: number, high: number) => {
+    const points = Array.from({ length: 20000 }, (_, i) => low + ((i + 0.5) / 20000) * (high - low));
+    const mass = points.reduce((a, z) => a + density(z), 0);
+    const mean = points.reduce((a, z) => a + z * density(z), 0) / mass;
+    return { mean, std: Math.sqrt(points.reduce((a, z) => a + (z - mean) ** 2 * density(z), 0) / mass) };
+  };
+  it.each([
+    [-2, 2],
+    [-0.5, 3],
+    [1, 2],
+    [4, 30],
+    [-30, -4],
+    [-1e6, 1e6],
+    [7, 7.001],
+  ])('has the moments of a normal distribution from %d to %d', (low, high) => {
+    const expected = within(Math.max(low, -12), Math.min(high, 12));
+    const drawn = truncatedNormal(createRng(11), [20000], { mean: 5, std: 0.1, low: 5 + 0.1 * low, high: 5 + 0.1 * high });
+    const { mean, std } = moments(drawn);
+    expect(Math.abs((mean - 5) / 0.1 - expected.mean)).toBeLessThan(4 * (expected.std / Math.sqrt(20000)) + 1e-5);
+    expect(std / 0.1 / expected.std).toBeGreaterThan(0.97);
+    expect(std / 0.1 / expected.std).toBeLessThan(1.03);
+    expect(Math.min(...drawn.data)).toBeGreaterThanOrEqual(Math.fround(5 + 0.1 * low));
+    expect(Math.max(...drawn.data)).toBeLessThanOrEqual(Math.fround(5 + 0.1 * high));
+  });
+
+  it('is bounded at two standard deviations by default', () => {
+    expect(largest(truncatedNormal(createRng(12), [20000], { std: 0.02 }))).toBeLessThanOrEqual(0.04);
+    expect(largest(truncatedNormal(createRng(12), [20000], { std: 0.02 }))).toBeGreaterThan(0.0395);
+    expect(moments(truncatedNormal(createRng(12), [20000])).std).toBeCloseTo(within(-2, 2).std, 1);
+  });
+});
+
+describe('orthogonal', () => {
+  it.each<[readonly number[]]>([[[4, 4]], [[3, 7]], [[7, 3]], [[6, 2, 3, 2]], [[20, 2, 3]], [[1, 5]], [[100, 101]]])(
+    'has orthonormal rows or columns with shape %j',
+    (shape) => {
+      const { data, ...rest } = orthogonal(createRng(13), shape, { gain: 2 });
+      expect(rest).toEqual({ shape, dtype: 'float32' });
+      const rows = shape[0] as number;
+      const columns = data.length / rows;
+      const [count, length] = [Math.min(rows, columns), Math.max(rows, columns)];
+      const element = (i: number, k: number) => (rows <= columns ? data[i * columns + k] : data[k * columns + i]) as number;
+      for (let i = 0; i < count; i++) {
+        for (let j = 0; j <= i; j++) {
+          let product = 0;
+          for (let k = 0; k < length; k++) product += element(i, k) * element(j, k);
+          expect(Math.abs(product - (i === j ? 4 : 0))).toBeLessThan(2e-6);
+        }
+      }
+    },
+  );
+
+  it('has no preferred directions', () => {
+    const rng = createRng(14);
+    const traces = Array.from({ length: 2000 }, () => {
+      const { data } = orthogonal(rng, [3, 3]);
+      return (data[0] as number) + (data[4] as number) + (data[8] as number);
+    });
+    // Under the uniform distribution the trace has mean 0 and variance 1; without the sign rule of QR it has not.
+    const mean = traces.reduce((a, b) => a + b, 0) / traces.length;
+    expect(Math.abs(mean)).toBeLessThan(4 / Math.sqrt(2000));
+    expect(Math.abs(traces.reduce((a, b) => a + b * b, 0) / traces.length - 1)).toBeLessThan(4 * Math.sqrt(2 / 2000));
+  });
+});
+
 describe('initial parameters', () => {
   it.each([...normals, ...uniforms])('%s depends on the seed alone', (_, draw) => {
     const first = draw(createRng(4));
@@ -132,6 +202,11 @@ describe('initial parameters', () => {
     ],
     [() => uniform(rng, [2], { low: 1, high: 0 }), 'uniform: high: expected a number >= low, received 0'],
     [() => normal(rng, [2], { std: -1 }), 'normal: std: expected a number >= 0, received -1'],
+    [() => truncatedNormal(rng, [2], { std: 0 }), 'truncatedNormal: std: expected a number > 0, received 0'],
+    [() => truncatedNormal(rng, [2], { low: 3 }), 'truncatedNormal: high: expected a number > low, which is 3, received 2'],
+    [() => truncatedNormal(rng, [2], { a: 3 } as object), "truncatedNormal: unknown option 'a'; the options are mean, std, low, high"],
+    [() => orthogonal(rng, [5]), 'orthogonal: shape: expected at least two axes [out, in, ...kernel], none of size 0, received [5]'],
+    [() => orthogonal(rng, [5, 5], { gain: Number.NaN }), 'orthogonal: gain: expected a number, received NaN'],
     [() => normal(rng, [2], { stddev: 1 } as object), "normal: unknown option 'stddev'; the options are mean, std"],
   ];
   it.each(mistakes.map(([build, message]) => ({ build, message })))('reject mistakes: $message', ({ build, message }) => {

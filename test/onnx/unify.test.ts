@@ -11,7 +11,10 @@ import {
   constant,
   conv2d,
   createRng,
+  cumsum,
+  einsum,
   exp,
+  flip,
   gather,
   gradients,
   hostInput,
@@ -20,18 +23,22 @@ import {
   mean,
   mul,
   type NDArray,
+  ones,
   pad,
   relu,
   reshape,
   type Shape,
+  scatterAdd,
   slice,
   softmax,
+  sort,
   split,
   square,
   sub,
   sum,
   type Tensor,
   toNumbers,
+  topK,
   transpose,
 } from '../../src/index.js';
 import { selfAttention } from '../../src/layers/index.js';
@@ -131,7 +138,36 @@ const cases: Case[] = [
       return mul(first, rest);
     },
   },
-  { name: 'slice and pad', axes: rows, inputs: (n) => [floats(n)], run: (x) => pad(slice(x, [1], [x.shape[0] as number]), [[2, 1]], 3) },
+  {
+    name: 'slice and pad',
+    axes: rows,
+    inputs: (n) => [floats(n)],
+    run: (x) => pad(slice(x, [1], [x.shape[0] as number]), [[2, 1]], { value: 3 }),
+  },
+  {
+    name: 'reversal and reflection',
+    axes: rows,
+    sizes: ONE_AXIS.filter(([n = 0]) => n >= 5), // longer than both sides of the padding together
+    inputs: (n) => [floats(n, 3)],
+    run: (x) => {
+      const padding = [0, 1].map(() => [1, 2] as const);
+      return pad(pad(mul(flip(x), x), padding, { mode: 'reflect' }), padding, { mode: 'edge' });
+    },
+  },
+  { name: 'running sums', axes: rows, inputs: (n) => [floats(n, 3)], run: (x) => mul(cumsum(x), cumsum(x, { axis: 0, reverse: true })) },
+  { name: 'order', axes: rows, inputs: (n) => [floats(n, 3)], run: (x) => mul(sort(x, { axis: 0 }), topK(x, 1, { axis: 1 })[0]) },
+  {
+    name: 'sums of products',
+    axes: [named('batch'), named('batch')],
+    inputs: (n) => [floats(n, 3), floats(n, 2)],
+    run: (x, y) => einsum('bi,bj,bi->ij', x, y as Tensor, x),
+  },
+  {
+    name: 'sums at indices',
+    axes: [named(null, 'batch'), named(null, 'batch')],
+    inputs: (n) => [floats(2, n), integers(4, 2, n)],
+    run: (x, i) => scatterAdd(ones([2, 4]), i as Tensor, x),
+  },
   { name: 'max pooling', axes: rows, inputs: (n) => [floats(n, 2, 4, 4)], run: (x) => maxPool2d(x, { kernelSize: 2 }) },
   {
     name: 'convolution',

@@ -238,6 +238,38 @@ const rules: Readonly<Record<string, Rule>> = {
     });
   }),
 
+  // sort.ts
+  topIndices: single<{ k: number; axis: number; largest: boolean }>(([x], { k, axis, largest }) => {
+    const source = x as RefArray;
+    const result = filled(replaced(source.shape, axis, k), 0);
+    forEachIndex(replaced(source.shape, axis, 1), (line) => {
+      const values = Array.from({ length: source.shape[axis] as number }, (_, i) => at(source, ...replaced(line, axis, i)));
+      // The place of an element is the number of those that come before it.
+      values.forEach((value, i) => {
+        const ahead = values.filter((other, j) => (other === value ? j < i : largest ? other > value : other < value)).length;
+        if (ahead < k) addAt(result, replaced(line, axis, ahead), i);
+      });
+    });
+    return result;
+  }),
+
+  // cumulative.ts
+  cumsum: single<{ axis: number; exclusive: boolean; reverse: boolean }>(([x], { axis, exclusive, reverse }) => {
+    const source = x as RefArray;
+    const size = source.shape[axis] as number;
+    const result = filled(source.shape, 0);
+    forEachIndex(replaced(source.shape, axis, 1), (line) => {
+      let total = 0;
+      for (let i = 0; i < size; i++) {
+        const index = replaced(line, axis, reverse ? size - 1 - i : i);
+        const before = total;
+        total += at(source, ...index);
+        addAt(result, index, exclusive ? before : total);
+      }
+    });
+    return result;
+  }),
+
   // linalg.ts
   matmul: single(([a, b]) => {
     const [x, y] = [a as RefArray, b as RefArray];
@@ -377,7 +409,8 @@ const rules: Readonly<Record<string, Rule>> = {
   slice: single<{ starts: readonly number[]; ends: readonly number[]; strides: readonly number[] }>(([x], { starts, ends, strides }) => {
     const shape = starts.map((start, axis) => {
       let count = 0;
-      for (let i = start; i < (ends[axis] as number); i += strides[axis] as number) count++;
+      const [end, stride] = [ends[axis] as number, strides[axis] as number];
+      for (let i = start; stride > 0 ? i < end : i > end; i += stride) count++;
       return count;
     });
     return build(shape, (index) => at(x as RefArray, ...index.map((i, axis) => (starts[axis] as number) + i * (strides[axis] as number))));

@@ -5,7 +5,7 @@ import { checkTensor, type Tensor } from '../tensor.js';
 import { broadcastTo, reshape } from './broadcast.js';
 import { arange } from './constant.js';
 import { add, mul } from './elementwise.js';
-import { concat, slice } from './movement.js';
+import { concat, sliceAxis } from './movement.js';
 import { cast, equal, greaterEqual, lessEqual, where } from './select.js';
 
 /**
@@ -73,13 +73,7 @@ export function roll(x: Tensor, shift: number, options: { axis?: number } = {}):
   const size = shape[axis] as number;
   if (size === 0) return x;
   const cut = (((-shift % size) + size) % size) as number;
-  const part = (from: number, to: number) =>
-    slice(
-      x,
-      shape.map((_, i) => (i === axis ? from : 0)),
-      shape.map((s, i) => (i === axis ? to : s)),
-    );
-  return cut === 0 ? x : concat([part(cut, size), part(0, cut)], { axis });
+  return cut === 0 ? x : concat([sliceAxis(x, axis, cut, size), sliceAxis(x, axis, 0, cut)], { axis });
 }
 
 /**

@@ -75,7 +75,7 @@ const INNER_LIMIT = 4096;
 const OUTER_LIMIT = 512;
 
 /** Cuts `count` elements into equal blocks of at most half a limit; a count without a fitting divisor is padded. */
-function blocksOf(count: number, limit: number): { blocks: number; block: number } {
+export function blocksOf(count: number, limit: number): { blocks: number; block: number } {
   const largest = limit / 2;
   for (let blocks = Math.ceil(count / largest); blocks <= (8 * count) / largest; blocks++) {
     if (count % blocks === 0) return { blocks, block: count / blocks };

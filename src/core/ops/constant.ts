@@ -2,7 +2,7 @@ import { type ArrayLike, array, type NDArray, type Nested } from '../array.js';
 import { type DType, isDType } from '../dtype.js';
 import { checkNumber, outOfRange, wrongType } from '../errors.js';
 import { checkShape, type Shape } from '../shape.js';
-import { apply, isTensor, type Op, type Spec, type Tensor } from '../tensor.js';
+import { apply, type Emitter, isTensor, type Op, type Spec, type Tensor } from '../tensor.js';
 import { broadcastTo } from './broadcast.js';
 
 const scalarOp: Op<[], { value: number; dtype: DType }> = {
@@ -17,14 +17,22 @@ export const constantOp: Op<[], NDArray> = {
   emit: (graph, _, { attributes: { data, shape, dtype } }) => [graph.initializer(data, shape, dtype)],
 };
 
+/** Writes 0, 1, ..., `length - 1`. Counted in float32, where Range runs on every device; integers are exact there up to 2^24. */
+export function emitRange(graph: Emitter, length: number, dtype: DType): string {
+  const count = graph.node('Range', [graph.scalar(0, 'float32'), graph.scalar(length, 'float32'), graph.scalar(1, 'float32')]);
+  return dtype === 'float32' ? count : graph.node('Cast', [count], { to: 6 });
+}
+
+/** int64 positions along an axis of `size`, as ONNX returns them, as int32. WebGPU cannot convert them but looks them up. */
+export const emitPositions = (graph: Emitter, positions: string, size: number): string =>
+  graph.device === 'webgpu'
+    ? graph.node('Gather', [emitRange(graph, size, 'int32'), positions], { axis: 0 })
+    : graph.node('Cast', [positions], { to: 6 });
+
 const arangeOp: Op<[], { length: number; dtype: DType }> = {
   name: 'arange',
   infer: (_, { length, dtype }) => [{ shape: [length], dtype }],
-  // Counted in float32, where Range runs on every device; integers are exact there up to 2^24.
-  emit: (graph, _, { attributes: { length, dtype } }) => {
-    const count = (type: DType) => graph.node('Range', [graph.scalar(0, type), graph.scalar(length, type), graph.scalar(1, type)]);
-    return [dtype === 'float32' ? count('float32') : graph.node('Cast', [count('float32')], { to: 6 })];
-  },
+  emit: (graph, _, { attributes: { length, dtype } }) => [emitRange(graph, length, dtype)],
 };
 
 /** A number as a scalar Tensor of `dtype`; Tensors stay what they are. */

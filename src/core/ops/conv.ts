@@ -3,7 +3,7 @@ import { type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { matmul } from './linalg.js';
-import { concat, pad, slice, transpose } from './movement.js';
+import { concat, padConstant, slice, transpose } from './movement.js';
 
 /** A number for both spatial axes, or `[height, width]`. */
 export type Pair = number | readonly [number, number];
@@ -92,7 +92,7 @@ export const windowAttributes = ({ kernel, stride, dilation, padding }: Window) 
 /** `x` with its two spatial axes padded as `window` asks. */
 export const padImage = (x: Tensor, { padding }: Window, value = 0): Tensor => {
   const [top, left, bottom, right] = padding as [number, number, number, number];
-  return pad(x, [...x.shape.slice(0, -2).map(() => [0, 0] as const), [top, bottom], [left, right]], value);
+  return padConstant(x, [...x.shape.slice(0, -2).map(() => [0, 0] as const), [top, bottom], [left, right]], value);
 };
 
 /**

@@ -1,10 +1,11 @@
 import type { NDArray } from '../array.js';
 import { type DType, isFloat } from '../dtype.js';
 import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
-import { normalizeAxis, type Shape, sizeOf } from '../shape.js';
+import { normalizeAxis, type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type RangeCheck, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
 import { arange, constantOp } from './constant.js';
+import { add } from './elementwise.js';
 import { transpose } from './movement.js';
 import { cast, equal } from './select.js';
 
@@ -52,8 +53,8 @@ const scatterRowsOp: Op<[Tensor, Tensor], { shape: Shape }> = {
   emit: (graph, [indices, updates], { inputs, attributes: { shape } }) => {
     const { dtype } = inputs[1];
     return [
-      inFloat32(graph, updates, dtype, (wide) => {
-        const zeros = graph.node('Expand', [graph.scalar(0, 'float32'), graph.ints(shape)]);
+      widened(graph, updates, dtype, (wide, type) => {
+        const zeros = graph.node('Expand', [graph.scalar(0, type), graph.ints(shape)]);
         if (graph.device === 'webgpu') {
           // ScatterND's int64 indices would be prepared on the CPU there.
           const count = inputs[0].shape[0] as number;
@@ -73,9 +74,9 @@ const scatterRowsOp: Op<[Tensor, Tensor], { shape: Shape }> = {
   vjp: ([g], { inputs: [indices] }) => [undefined, gather(g, indices)],
 };
 
-/** Scattering with addition has no float16 kernels. */
-function inFloat32(graph: Emitter, x: string, dtype: DType, body: (wide: string) => string): string {
-  return dtype === 'float32' ? body(x) : graph.node('Cast', [body(graph.node('Cast', [x], { to: 1 }))], { to: 10 });
+/** Scattering with addition has no float16 kernels: `body` gets float32 instead. */
+function widened(graph: Emitter, x: string, dtype: DType, body: (wide: string, dtype: DType) => string): string {
+  return dtype === 'float16' ? graph.node('Cast', [body(graph.node('Cast', [x], { to: 1 }), 'float32')], { to: 10 }) : body(x, dtype);
 }
 
 const gatherOp: Op<[Tensor, Tensor], { axis: number }> = {
@@ -125,8 +126,8 @@ const scatterAlongAxisOp: Op<[Tensor, Tensor], { shape: Shape; axis: number }> =
   name: 'scatterAlongAxis',
   infer: ([, updates], { shape }) => [{ shape, dtype: updates.dtype }],
   emit: (graph, [indices, updates], { inputs, attributes: { shape, axis } }) => [
-    inFloat32(graph, updates, inputs[1].dtype, (wide) => {
-      const zeros = graph.node('Expand', [graph.scalar(0, 'float32'), graph.ints(shape)]);
+    widened(graph, updates, inputs[1].dtype, (wide, type) => {
+      const zeros = graph.node('Expand', [graph.scalar(0, type), graph.ints(shape)]);
       return graph.node('ScatterElements', [zeros, indices, wide], { axis, reduction: 'add' });
     }),
   ],
@@ -156,8 +157,18 @@ const takeAlongAxisOp: Op<[Tensor, Tensor], { axis: number }> = {
   ],
 };
 
+/** Indices of elements along an axis of `x`, checked. */
+function indicesAlong(fn: string, x: Tensor, indices: Tensor, axis: number): Tensor {
+  checkIndices(fn, 'indices', indices);
+  if (indices.rank !== x.rank || x.shape.some((size, i) => i !== axis && size !== indices.shape[i])) {
+    throw outOfRange(fn, 'indices', `the shape of x ([${x.shape.join(', ')}]) but for axis ${axis}`, indices);
+  }
+  return expectRange(indices, { fn, argument: 'indices', min: 0, max: (x.shape[axis] as number) - 1 });
+}
+
 /**
- * Picks one element per index along `axis`: `result[i, j] = x[i, indices[i, j]]` for axis 1.
+ * Picks one element per index along `axis`: `result[i, j] = x[i, indices[i, j]]` for axis 1. It is the `gather` of PyTorch and the
+ * `GatherElements` of ONNX; where these let indices be smaller than `x` along other axes, take a slice of `x` first.
  *
  * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked
  *   before every run where they are an argument of the compiled function
@@ -167,12 +178,34 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
   checkTensor('takeAlongAxis', 'x', x);
   checkOptions('takeAlongAxis', options, ['axis']);
   const axis = normalizeAxis('takeAlongAxis', options.axis ?? -1, x.rank);
-  checkIndices('takeAlongAxis', 'indices', indices);
-  if (indices.rank !== x.rank || x.shape.some((size, i) => i !== axis && size !== indices.shape[i])) {
-    throw outOfRange('takeAlongAxis', 'indices', `the shape of x ([${x.shape.join(', ')}]) but for axis ${axis}`, indices);
+  return apply(takeAlongAxisOp, [x, indicesAlong('takeAlongAxis', x, indices, axis)], { axis })[0];
+}
+
+/**
+ * `x` with numbers added along `axis`: `result[i, indices[i, j]] += updates[i, j]` for axis 1. Updates at the same place add
+ * up. The transpose of {@link takeAlongAxis}. float16 is added up in float32.
+ *
+ * @param x float or int32
+ * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked
+ *   before every run where they are an argument of the compiled function
+ * @param updates of the shape of `indices` and the dtype of `x`
+ * @param options.axis default -1
+ * @example
+ * ```ts
+ * import { ones, scatterAdd, type Tensor, zeros } from 'tracegrad';
+ *
+ * const histogram = (bins: Tensor) => scatterAdd(zeros([10]), bins, ones(bins.shape));
+ * ```
+ */
+export function scatterAdd(x: Tensor, indices: Tensor, updates: Tensor, options: { axis?: number } = {}): Tensor {
+  if (checkTensor('scatterAdd', 'x', x).dtype === 'bool') throw wrongType('scatterAdd', 'x', 'a numeric Tensor', x);
+  checkOptions('scatterAdd', options, ['axis']);
+  const axis = normalizeAxis('scatterAdd', options.axis ?? -1, x.rank);
+  const places = indicesAlong('scatterAdd', x, indices, axis);
+  if (!sameShape(checkTensor('scatterAdd', 'updates', updates).shape, indices.shape) || updates.dtype !== x.dtype) {
+    throw outOfRange('scatterAdd', 'updates', `${x.dtype}[${indices.shape.join(', ')}], the shape of indices and the dtype of x`, updates);
   }
-  const range = { fn: 'takeAlongAxis', argument: 'indices', min: 0, max: (x.shape[axis] as number) - 1 };
-  return apply(takeAlongAxisOp, [x, expectRange(indices, range)], { axis })[0];
+  return add(x, apply(scatterAlongAxisOp, [places, updates], { shape: x.shape, axis })[0]);
 }
 
 /**

@@ -1,8 +1,8 @@
 import { type DType, isFloat } from '../dtype.js';
-import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
-import { normalizeAxis, type Shape, sameShape, sizeOf } from '../shape.js';
+import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from '../errors.js';
+import { normalizeAxes, normalizeAxis, type Shape, sameShape } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
-import { reshape } from './broadcast.js';
+import { broadcastTo, reshape } from './broadcast.js';
 import { zerosLike } from './constant.js';
 
 /** WebGPU has no kernels that move masks: `body` gets them as integers there. */
@@ -17,6 +17,7 @@ function asIntegers(
   return graph.node('Cast', [body(integers, 'int32')], { to: 9 });
 }
 
+/** Every `stride`-th index of an axis from `start` towards `end`, which is exclusive and may be -1. */
 interface Range {
   readonly axis: number;
   readonly start: number;
@@ -24,14 +25,20 @@ interface Range {
   readonly stride: number;
 }
 
+const countOf = ({ start, end, stride }: Omit<Range, 'axis'>): number => Math.ceil(Math.abs(end - start) / Math.abs(stride));
+
 /** The elements in a range of every axis that is named. WebGPU slices only floats: the others are gathered there. */
-function emitSlice(graph: Emitter, x: string, dtype: DType, ranges: readonly Range[]): string {
+export function emitSlice(graph: Emitter, x: string, dtype: DType, ranges: readonly Range[]): string {
+  if (ranges.length === 0) return x;
   if (graph.device !== 'webgpu' || isFloat(dtype)) {
     const all = (key: keyof Range) => graph.ints(ranges.map((range) => range[key]));
-    return graph.node('Slice', [x, all('start'), all('end'), all('axis'), all('stride')]);
+    // To ONNX -1 is the last element; what lies far before the first is as good as -1 is here.
+    const ends = graph.ints(ranges.map(({ end }) => (end < 0 ? -(2 ** 31) : end)));
+    return graph.node('Slice', [x, all('start'), ends, all('axis'), all('stride')]);
   }
-  return ranges.reduce((value, { axis, start, end, stride }) => {
-    const indices = Int32Array.from({ length: Math.ceil((end - start) / stride) }, (_, i) => start + i * stride);
+  return ranges.reduce((value, range) => {
+    const { axis, start, stride } = range;
+    const indices = Int32Array.from({ length: countOf(range) }, (_, i) => start + i * stride);
     return graph.node('Gather', [value, graph.initializer(indices, [indices.length], 'int32')], { axis });
   }, x);
 }
@@ -172,29 +179,57 @@ interface SliceAttributes {
   strides: readonly number[];
 }
 
+const rangeAlong = ({ starts, ends, strides }: SliceAttributes, axis: number): Range => ({
+  axis,
+  start: starts[axis] as number,
+  end: ends[axis] as number,
+  stride: strides[axis] as number,
+});
+
 const sliceOp: Op<[Tensor], SliceAttributes> = {
   name: 'slice',
-  infer: ([x], { starts, ends, strides }) => [
-    { shape: starts.map((start, i) => Math.ceil(((ends[i] as number) - start) / (strides[i] as number))), dtype: x.dtype },
-  ],
-  emit: (graph, [x], { inputs, attributes: { starts, ends, strides } }) => {
-    const { shape, dtype } = inputs[0];
-    const ranges = shape.map(
-      (_, axis): Range => ({ axis, start: starts[axis] as number, end: ends[axis] as number, stride: strides[axis] as number }),
-    );
+  infer: ([x], attributes) => [{ shape: x.shape.map((_, axis) => countOf(rangeAlong(attributes, axis))), dtype: x.dtype }],
+  emit: (graph, [x], { inputs: [{ shape, dtype }], attributes }) => {
+    const ranges = shape.map((_, axis) => rangeAlong(attributes, axis));
+    // Backwards WebGPU's kernel starts with the last element, whatever the start: there the others are cut off first.
+    const inner = ranges.filter(({ axis, start, stride }) => stride < 0 && start + 1 !== shape[axis] && graph.device === 'webgpu');
+    const cut = inner.map(({ axis, start }): Range => ({ axis, start: 0, end: start + 1, stride: 1 }));
     const partial = ranges.filter(({ axis, start, end, stride }) => start !== 0 || end !== shape[axis] || stride !== 1);
-    return [emitSlice(graph, x, dtype, partial)];
+    return [emitSlice(graph, emitSlice(graph, x, dtype, cut), dtype, partial)];
   },
   vjp: ([g], { inputs: [x], attributes: { starts, strides } }) => {
-    const spread = dilate(g, strides);
+    // What was taken backwards is turned round; its last element is the lowest.
+    const backwards = strides.flatMap((stride, axis) => (stride < 0 ? [axis] : []));
+    const spread = dilate(
+      flip(g, { axis: backwards }),
+      strides.map((stride) => Math.abs(stride)),
+    );
     return [
-      pad(
+      padConstant(
         spread,
-        x.shape.map((size, i) => [starts[i] as number, size - (starts[i] as number) - (spread.shape[i] as number)]),
+        x.shape.map((size, axis) => {
+          const length = spread.shape[axis] as number;
+          const before = (starts[axis] as number) - ((strides[axis] as number) < 0 ? length - 1 : 0);
+          return [before, size - before - length];
+        }),
       ),
     ];
   },
 };
+
+/** {@link slice} along one axis: from `start` to `end`, which is -1 to take element 0 with a negative stride. */
+export function sliceAxis(x: Tensor, axis: number, start: number, end: number, stride = 1): Tensor {
+  const along = (value: number, rest: readonly number[]) => rest.map((other, i) => (i === axis ? value : other));
+  const zeros = x.shape.map(() => 0);
+  const ones = x.shape.map(() => 1);
+  return sliceOf(x, { starts: along(start, zeros), ends: along(end, x.shape), strides: along(stride, ones) });
+}
+
+function sliceOf(x: Tensor, attributes: SliceAttributes): Tensor {
+  const { starts, ends, strides } = attributes;
+  const whole = x.shape.every((size, i) => starts[i] === 0 && ends[i] === size && strides[i] === 1);
+  return whole ? x : apply(sliceOp, [x], attributes)[0];
+}
 
 /** Puts `strides[axis] - 1` zeros between neighbours along every axis. */
 export function dilate(x: Tensor, strides: readonly number[]): Tensor {
@@ -204,32 +239,32 @@ export function dilate(x: Tensor, strides: readonly number[]): Tensor {
   const size = x.shape[axis] as number;
   const outer = x.shape.slice(0, axis);
   const inner = x.shape.slice(axis + 1);
-  const padded = pad(reshape(x, [...outer, size, 1, ...inner]), [...outer.map(none), [0, 0], [0, stride - 1], ...inner.map(none)]);
+  const padded = padConstant(reshape(x, [...outer, size, 1, ...inner]), [...outer.map(none), [0, 0], [0, stride - 1], ...inner.map(none)]);
   const long = reshape(padded, [...outer, size * stride, ...inner]);
-  const cut = slice(
-    long,
-    long.shape.map(() => 0),
-    long.shape.map((s, i) => (i === axis ? s - stride + 1 : s)),
-  );
   return dilate(
-    cut,
+    sliceAxis(long, axis, 0, size * stride - stride + 1),
     strides.map((s, i) => (i === axis ? 1 : s)),
   );
 }
 
-const none = (): [number, number] => [0, 0];
+const none = (): Sides => [0, 0];
 
 /**
- * The elements from `starts` (inclusive) to `ends` (exclusive), every `strides`-th, axis by axis.
+ * The elements from `starts` (inclusive) to `ends` (exclusive), every `strides`-th, axis by axis: NumPy's
+ * `x[start:end:stride]`, but that ranges must lie within the axis. Negative starts and ends count from the end. A negative
+ * stride goes from start down to end: start is then the larger one, and an end of `-size - 1` takes element 0 too. To
+ * reverse whole axes see {@link flip}.
  *
- * @param starts one per axis, `0 <= start <= end`; negative ones count from the end
- * @param ends one per axis, `<= size`; negative ones count from the end
- * @param strides one per axis, positive; default 1
+ * @param starts one integer per axis
+ * @param ends one integer per axis
+ * @param strides one integer per axis, not 0; default 1
+ * @throws unless `0 <= start <= end <= size`, or `-1 <= end <= start < size` with a negative stride, counted from the front
  * @example
  * ```ts
  * import { slice, type Tensor } from 'tracegrad';
  *
  * const topLeft = (x: Tensor) => slice(x, [0, 0, 0, 0], [x.shape[0]!, x.shape[1]!, 8, 8]);
+ * const lastThreeBackwards = (x: Tensor) => slice(x, [-1], [-4], [-1]);
  * ```
  */
 export function slice(
@@ -244,17 +279,33 @@ export function slice(
       throw wrongType('slice', name, `${x.rank} integers, one per axis of x`, list);
     }
   }
-  const from = starts.map((start, i) => (start < 0 ? start + (x.shape[i] as number) : start));
-  const to = ends.map((end, i) => (end < 0 ? end + (x.shape[i] as number) : end));
+  const fromFront = (list: readonly number[]) => list.map((index, i) => (index < 0 ? index + (x.shape[i] as number) : index));
+  const attributes = { starts: fromFront(starts), ends: fromFront(ends), strides: [...strides] };
   x.shape.forEach((size, i) => {
-    const [start, end] = [from[i] as number, to[i] as number];
-    if (start < 0 || end > size || start > end) {
-      throw outOfRange('slice', `axis ${i}`, `0 <= start <= end <= ${size}`, [starts[i] as number, ends[i] as number]);
+    const { start, end, stride } = rangeAlong(attributes, i);
+    if (stride === 0) throw outOfRange('slice', `strides[${i}]`, 'an integer other than 0', stride);
+    if (stride > 0 ? start < 0 || end > size || start > end : end < -1 || start >= size || end > start) {
+      const allowed = stride > 0 ? `0 <= start <= end <= ${size}` : `-1 <= end <= start < ${size}, counted from the front,`;
+      throw outOfRange('slice', `axis ${i}`, `${allowed} with stride ${stride}`, [starts[i] as number, ends[i] as number]);
     }
-    if ((strides[i] as number) < 1) throw outOfRange('slice', `strides[${i}]`, 'a positive integer', strides[i]);
   });
-  const whole = x.shape.every((size, i) => from[i] === 0 && to[i] === size && strides[i] === 1);
-  return whole ? x : apply(sliceOp, [x], { starts: from, ends: to, strides: [...strides] })[0];
+  return sliceOf(x, attributes);
+}
+
+/**
+ * Reverses the order of elements along axes.
+ *
+ * @param options.axis which; default: all
+ */
+export function flip(x: Tensor, options: { axis?: number | readonly number[] } = {}): Tensor {
+  checkTensor('flip', 'x', x);
+  checkOptions('flip', options, ['axis']);
+  const axes = normalizeAxes('flip', options.axis, x.rank).filter((axis) => (x.shape[axis] as number) > 1);
+  return sliceOf(x, {
+    starts: x.shape.map((size, i) => (axes.includes(i) ? size - 1 : 0)),
+    ends: x.shape.map((size, i) => (axes.includes(i) ? -1 : size)),
+    strides: x.shape.map((_, i) => (axes.includes(i) ? -1 : 1)),
+  });
 }
 
 const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
@@ -268,24 +319,48 @@ const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
     ),
   ],
   vjp: ([g], { inputs: [x], attributes: { before } }) => [
-    slice(
-      g,
-      before,
-      x.shape.map((size, i) => size + (before[i] as number)),
-    ),
+    sliceOf(g, { starts: before, ends: x.shape.map((size, i) => size + (before[i] as number)), strides: x.shape.map(() => 1) }),
   ],
 };
 
+type Sides = readonly [before: number, after: number];
+
+/** {@link pad} with a constant, for callers that know what they pass. */
+export function padConstant(x: Tensor, padding: readonly Sides[], value = 0): Tensor {
+  if (padding.every(([before, after]) => before === 0 && after === 0)) return x;
+  return apply(padOp, [x], { before: padding.map(([before]) => before), after: padding.map(([, after]) => after), value })[0];
+}
+
+export interface PadOptions {
+  /**
+   * What the new elements are. `'constant'` (default): `value`; `'reflect'`: those next to the edge in reverse order, the edge itself not
+   * repeated; `'edge'`: the outermost element again and again (PyTorch's `'replicate'`).
+   */
+  mode?: 'constant' | 'reflect' | 'edge';
+  /** Of mode `'constant'`. Default 0. */
+  value?: number;
+}
+
 /**
- * Puts `value` around `x`.
+ * Puts new elements around `x`.
  *
  * @param padding `[before, after]` for every axis, integers >= 0
- * @param value default 0
+ * @throws if an axis is too short: reflection takes elements that are there, each once, and an edge needs one
+ * @example
+ * ```ts
+ * import { pad, type Tensor } from 'tracegrad';
+ *
+ * const frame = (image: Tensor) => pad(image, [[0, 0], [0, 0], [1, 1], [1, 1]], { mode: 'reflect' });
+ * ```
  */
-export function pad(x: Tensor, padding: readonly (readonly [number, number])[], value = 0): Tensor {
+export function pad(x: Tensor, padding: readonly Sides[], options: PadOptions = {}): Tensor {
   checkTensor('pad', 'x', x);
+  checkOptions('pad', options, ['mode', 'value']);
+  const { mode = 'constant', value = 0 } = options;
+  checkOneOf('pad', 'mode', mode, ['constant', 'reflect', 'edge']);
   if (x.dtype === 'int32') checkNumber('pad', 'value', value, 'an integer, as x is int32', Number.isInteger);
   checkNumber('pad', 'value', value, 'a finite number');
+  if (mode !== 'constant' && options.value !== undefined) throw outOfRange('pad', 'value', `no value, as mode is '${mode}'`, value);
   if (
     !Array.isArray(padding) ||
     padding.length !== x.rank ||
@@ -293,9 +368,25 @@ export function pad(x: Tensor, padding: readonly (readonly [number, number])[], 
   ) {
     throw wrongType('pad', 'padding', `${x.rank} pairs of integers >= 0, one per axis of x`, padding);
   }
-  const before = padding.map(([low]) => low);
-  const after = padding.map(([, high]) => high);
-  return sizeOf(x.shape.map((_, i) => 1 + (before[i] as number) + (after[i] as number))) === 1
-    ? x
-    : apply(padOp, [x], { before, after, value })[0];
+  if (mode === 'constant') return padConstant(x, padding, value);
+  return padding.reduce((part: Tensor, sides, axis) => padAxis(part, axis, sides, mode), x);
+}
+
+function padAxis(x: Tensor, axis: number, sides: Sides, mode: 'reflect' | 'edge'): Tensor {
+  const size = x.shape[axis] as number;
+  const longest = size === 0 ? 0 : mode === 'reflect' ? size - 1 : Infinity;
+  if (Math.max(...sides) > longest) {
+    throw outOfRange('pad', `padding[${axis}]`, `at most ${longest} with mode '${mode}', as axis ${axis} has size ${size}`, sides);
+  }
+  const [before, after] = sides;
+  if (before + after === 0) return x;
+  const filler = (count: number, edge: number, reflected: () => Tensor): Tensor[] => {
+    if (count === 0) return [];
+    if (mode === 'reflect') return [reflected()];
+    const shape = x.shape.map((s, i) => (i === axis ? count : s));
+    return [broadcastTo(sliceAxis(x, axis, edge, edge + 1), shape)];
+  };
+  const inFront = filler(before, 0, () => sliceAxis(x, axis, before, 0, -1));
+  const behind = filler(after, size - 1, () => sliceAxis(x, axis, size - 2, size - 2 - after, -1));
+  return concat([...inFront, x, ...behind], { axis });
 }

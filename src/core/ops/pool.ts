@@ -5,7 +5,7 @@ import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
 import { type Padding2d, type Pair, padImage, pairOf, slidOver, taps, type Window, windowAttributes, windowOf } from './conv.js';
 import { add } from './elementwise.js';
-import { concat, dilate, pad, slice, split } from './movement.js';
+import { concat, dilate, padConstant, slice, split } from './movement.js';
 import { equal, logicalAnd, logicalNot, where } from './select.js';
 
 export interface MaxPoolOptions {
@@ -58,7 +58,7 @@ function scatterTaps(parts: readonly Tensor[], window: Window, shape: Shape): Te
   const [kh, kw] = kernel as [number, number];
   const [sh, sw] = stride as [number, number];
   const toImage = (x: Tensor, top: number, left: number) =>
-    pad(x, [
+    padConstant(x, [
       [0, 0],
       [0, 0],
       [top, (shape[2] as number) - top - (x.shape[2] as number)],

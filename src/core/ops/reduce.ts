@@ -3,6 +3,7 @@ import { checkNumber, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { normalizeAxes, normalizeAxis, sizeOf } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
 import { droppedShape, emitSum, inferReduced, keptShape, type ReduceOp, type ReduceOptions, reduceBy, reshape, sum } from './broadcast.js';
+import { emitPositions } from './constant.js';
 import { div, exp, mul, neg, sqrt, square, sub } from './elementwise.js';
 import { cast, equal, greater, where } from './select.js';
 
@@ -123,19 +124,9 @@ export interface ArgReduceOptions {
 const argMaxOp: Op<[Tensor], { axis: number }> = {
   name: 'argMax',
   infer: ([x], { axis }) => [{ shape: keptShape(x.shape, [axis]), dtype: 'int32' }],
-  emit: (graph, [x], { inputs: [{ shape }], attributes: { axis } }) => {
-    if (graph.device !== 'webgpu') return [graph.node('Cast', [graph.node('ArgMax', [x], { axis, keepdims: 1 })], { to: 6 })];
-    // There the int64 result of ArgMax cannot be converted: the smallest number of a place that holds the maximum.
-    const size = shape[axis] as number;
-    const largest = graph.node('ReduceMax', [x, graph.ints([axis])], { keepdims: 1 });
-    const places = graph.initializer(
-      Float32Array.from({ length: size }, (_, i) => i),
-      shape.map((_, i) => (i === axis ? size : 1)),
-      'float32',
-    );
-    const hits = graph.node('Where', [graph.node('Equal', [x, largest]), places, graph.scalar(size, 'float32')]);
-    return [graph.node('Cast', [graph.node('ReduceMin', [hits, graph.ints([axis])], { keepdims: 1 })], { to: 6 })];
-  },
+  emit: (graph, [x], { inputs: [{ shape }], attributes: { axis } }) => [
+    emitPositions(graph, graph.node('ArgMax', [x], { axis, keepdims: 1 }), shape[axis] as number),
+  ],
 };
 
 /**

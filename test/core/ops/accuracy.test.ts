@@ -4,6 +4,7 @@ import {
   type Backend,
   compile,
   createRng,
+  cumsum,
   filled,
   mean,
   type ReduceOptions,
@@ -42,6 +43,17 @@ describe.each(['cpu', 'webgpu'] as const)('on %s', (device) => {
   it.for(sizes)('sums %i elements along a middle axis', (size, { skip }) => expectSums([2, size, 2], { axis: 1 }, size, skip));
 
   it.for(sizes)('sums %i elements along the last axis', (size, { skip }) => expectSums([2, size], { axis: -1 }, size, skip));
+
+  it.for([0, 1])('sums 10^5 elements one after the other along axis %i', async (axis, { skip }) => {
+    if (!backend) return skip('there is no device');
+    const f = compile(backend, (x: Tensor) => cumsum(x, { axis }));
+    const { data } = await f(filled(axis === 0 ? [1e5, 1] : [1, 1e5], 0.1));
+    const exact = Array.from({ length: 1e5 }, (_, i) => Math.fround(0.1) * (i + 1));
+    data.forEach((value, i) => {
+      expect(Math.abs(value / (exact[i] as number) - 1), `element ${i}`).toBeLessThan(5e-6);
+    });
+    await f.close();
+  });
 
   it('sums over several axes', ({ skip }) => expectSums([60, 70, 80], {}, 336000, skip));
 

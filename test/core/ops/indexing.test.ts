@@ -8,12 +8,14 @@ import {
   matmul,
   oneHot,
   reshape,
+  scatterAdd,
+  square,
   type Tensor,
   takeAlongAxis,
   transpose,
 } from '../../../src/index.js';
 import { createBackend } from '../../../src/node.js';
-import { given, integers, mask, normal } from '../../support/draw.js';
+import { given, integers, mask, normal, positive } from '../../support/draw.js';
 import { op, testOps } from '../../support/test-ops.js';
 
 const rows = (x: Tensor, indices: Tensor): Tensor => gather(x, indices);
@@ -42,6 +44,18 @@ const cases = [
     takeAlongAxis(x, i, { axis: 1 }),
   ),
   op('takeAlongAxis of a mask', [mask([3, 4]), integers([2, 4], 0, 2)], (x, i) => takeAlongAxis(x, i, { axis: 0 })),
+  op('scatterAdd last', [normal([3, 4]), integers([3, 6], 0, 3), normal([3, 6])], (x, i, u) => scatterAdd(x, i, u)),
+  op('scatterAdd first', [normal([3, 4]), integers([2, 4], 0, 2), normal([2, 4])], (x, i, u) => scatterAdd(x, i, u, { axis: 0 })),
+  op('scatterAdd in the middle', [normal([2, 3, 2]), integers([2, 4, 2], 0, 2), normal([2, 4, 2])], (x, i, u) =>
+    scatterAdd(square(x), i, square(u), { axis: 1 }),
+  ),
+  op('scatterAdd with repetition', [normal([1, 3]), given([1, 4], [1, 1, 1, 0], 'int32'), normal([1, 4])], (x, i, u) =>
+    scatterAdd(x, i, u),
+  ),
+  op('scatterAdd of nothing', [normal([3, 4]), integers([3, 0], 0, 3), normal([3, 0])], (x, i, u) => scatterAdd(x, i, u)),
+  op('scatterAdd of integers', [integers([3, 4], -9, 9), integers([3, 6], 0, 3), integers([3, 6], -9, 9)], (x, i, u) =>
+    scatterAdd(x, i, u),
+  ),
   op('oneHot', [integers([2, 3], 0, 4)], (i) => oneHot(i, 5)),
   op('oneHot of one index', [integers([], 0, 4)], (i) => oneHot(i, 5)),
   op('oneHot outside of the range', [given([3], [-1, 0, 3], 'int32')], (i) => oneHot(i, 3)),
@@ -53,6 +67,11 @@ const large = [
   op('gather few rows very often', [normal([7, 20]), integers([6000], 0, 6)], rows),
   op('gather along the last axis', [normal([24, 5000]), integers([5000], 0, 4999)], (x, i) => gather(x, i, { axis: 1 })),
   op('takeAlongAxis', [normal([331, 317]), integers([331, 310], 0, 316)], (x, i) => takeAlongAxis(x, i)),
+  op('scatterAdd', [normal([331, 317]), integers([331, 310], 0, 316), normal([331, 310])], (x, i, u) => scatterAdd(x, i, u)),
+  op('scatterAdd to few places', [normal([3]), integers([100003], 0, 2), positive([100003])], (x, i, u) => scatterAdd(x, i, u)),
+  op('scatterAdd of integers', [integers([317], -9, 9), integers([100003], 0, 316), integers([100003], -9, 9)], (x, i, u) =>
+    scatterAdd(x, i, u),
+  ),
   op('oneHot', [integers([1000], 0, 99)], (i) => oneHot(i, 100)),
 ];
 
@@ -80,6 +99,13 @@ describe('indices that are arguments', () => {
     );
     await expect(pick(table, indices(-1, 0))).rejects.toThrow(
       new RangeError('gather: indices: expected integers from 0 to 2, received -1 at index 0'),
+    );
+  });
+
+  it('are checked where they say where to add', async () => {
+    const put = compile(backend, (x: Tensor, i: Tensor, u: Tensor) => scatterAdd(x, i, u));
+    await expect(put(array([0, 0, 0]), indices(0, 3), array([1, 1]))).rejects.toThrow(
+      new RangeError('scatterAdd: indices: expected integers from 0 to 2, received 3 at index 1'),
     );
   });
 

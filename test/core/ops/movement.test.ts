@@ -1,9 +1,17 @@
 import * as movement from '../../../src/core/ops/movement.js';
-import { add, concat, mul, pad, slice, split, type Tensor, transpose } from '../../../src/index.js';
+import { add, concat, flip, mul, pad, slice, split, type Tensor, transpose } from '../../../src/index.js';
 import { integers, mask, normal } from '../../support/draw.js';
 import { op, testOps } from '../../support/test-ops.js';
 
 const first = (parts: readonly Tensor[]): Tensor => parts[0] as Tensor;
+
+// biome-ignore format: one pair per axis
+const paddings = {
+  cube: [[2, 1], [0, 0], [0, 3]],
+  rows: [[1, 2], [0, 0]],
+  far: [[0, 3], [4, 0]],
+  image: [[3, 4], [0, 5]],
+} as const;
 
 const cases = [
   op('transpose', [normal([2, 3])], (x) => transpose(x)),
@@ -47,13 +55,30 @@ const cases = [
   op('slice of integers', [integers([6], -9, 9)], (x) => slice(x, [1], [6], [2])),
   op('slice of a mask', [mask([6])], (x) => slice(x, [1], [6], [2])),
   op('slice of overlapping parts', [normal([5])], (x) => mul(slice(x, [0], [4]), slice(x, [1], [5]))),
+  op('slice backwards', [normal([4, 5])], (x) => slice(x, [3, 0], [0, 5], [-1, 2])),
+  op('slice backwards with strides that leave a rest', [normal([8, 3])], (x) => slice(x, [6, 1], [0, -4], [-4, -1])),
+  op('slice backwards of one element', [normal([3])], (x) => slice(x, [1], [0], [-5])),
+  op('slice backwards of nothing', [normal([4, 5])], (x) => slice(x, [2, 4], [2, 0], [-2, -1])),
+  op('slice backwards of an empty axis', [normal([0, 5])], (x) => slice(x, [-1, 3], [-1, 0], [-1, -1])),
+  op('slice backwards of integers', [integers([6], -9, 9)], (x) => slice(x, [-1], [-7], [-2])),
+  op('slice backwards of a mask', [mask([6])], (x) => slice(x, [5], [0], [-2])),
+  op('flip', [normal([3, 4])], (x) => [flip(x), flip(x, { axis: 0 }), flip(x, { axis: [-1] }), flip(x, { axis: [] })]),
+  op('flip of little', [normal([]), normal([1, 1]), normal([0, 2])], (...x) => x.map((y) => flip(y))),
+  op('flip of integers and of a mask', [integers([2, 3], -9, 9), mask([2, 3])], (...x) => x.map((y) => flip(y))),
+  ...(['reflect', 'edge'] as const).flatMap((mode) => [
+    op(`pad, mode ${mode}`, [normal([3, 2, 4])], (x) => pad(x, paddings.cube, { mode })),
+    op(`pad of integers, mode ${mode}`, [integers([3, 2, 4], -9, 9)], (x) => pad(x, paddings.cube, { mode })),
+    op(`pad of a mask, mode ${mode}`, [mask([3, 2, 4])], (x) => pad(x, paddings.cube, { mode })),
+    op(`pad with an empty axis, mode ${mode}`, [normal([3, 0])], (x) => pad(x, paddings.rows, { mode })),
+  ]),
+  op('pad far beyond the edge', [normal([1, 2])], (x) => pad(x, paddings.far, { mode: 'edge' })),
   op('pad', [normal([2, 3])], (x) =>
     pad(x, [
       [1, 0],
       [0, 2],
     ]),
   ),
-  op('pad with a value', [normal([2])], (x) => pad(x, [[2, 1]], -1.5)),
+  op('pad with a value', [normal([2])], (x) => pad(x, [[2, 1]], { value: -1.5 })),
   op('pad with nothing', [normal([2]), normal([])], (x, y) => [pad(x, [[0, 0]]), pad(y, [])]),
   op('pad of an empty axis', [normal([0, 2])], (x) =>
     pad(
@@ -62,11 +87,11 @@ const cases = [
         [1, 2],
         [0, 0],
       ],
-      3,
+      { value: 3 },
     ),
   ),
-  op('pad of integers', [integers([3], -9, 9)], (x) => pad(x, [[1, 1]], 7)),
-  op('pad of a mask', [mask([3])], (x) => pad(x, [[1, 1]], 1)),
+  op('pad of integers', [integers([3], -9, 9)], (x) => pad(x, [[1, 1]], { value: 7 })),
+  op('pad of a mask', [mask([3])], (x) => pad(x, [[1, 1]], { value: 1 })),
 ];
 
 /** 64 parts of at least 10^5 elements together. */
@@ -84,6 +109,10 @@ const large = [
   op('split into 64 parts that are added up', [normal([many * 40, 40])], (x) => split(x, many).reduce(add)),
   op('split of integers', [integers([many * 40, 40], -9, 9)], (x) => split(x, many)),
   op('slice', [normal([400, 331])], (x) => slice(x, [1, 2], [399, 331], [1, 2])),
+  op('slice backwards', [normal([400, 331])], (x) => slice(x, [398, 330], [0, 1], [-1, -2])),
+  op('flip', [normal(shape)], (x) => flip(x)),
+  op('flip of integers', [integers(shape, -9, 9)], (x) => flip(x, { axis: 1 })),
+  ...(['reflect', 'edge'] as const).map((mode) => op(`pad, mode ${mode}`, [normal(shape)], (x) => pad(x, paddings.image, { mode }))),
   op(
     'pad',
     [normal(shape)],
@@ -94,7 +123,7 @@ const large = [
           [3, 4],
           [0, 5],
         ],
-        2,
+        { value: 2 },
       ),
     { order: 1 },
   ),
