@@ -39,6 +39,10 @@ function hostData(value: number | ArrayLike<number>, dtype: DType, size: number)
   const data = allocate(dtype, size);
   const count = typeof value === 'number' ? size : value.length;
   if (count !== size) throw outOfRange('hostInput', 'compute', `${size} numbers as its result`, count);
+  if (typeof value !== 'number' && (dtype === 'float32' || dtype === 'int32')) {
+    data.set(value);
+    return data;
+  }
   for (let i = 0; i < size; i++) {
     const item = typeof value === 'number' ? value : (value[i] as number);
     data[i] = dtype === 'float16' ? toFloat16Bits(item) : dtype === 'bool' ? (item ? 1 : 0) : item;
