@@ -66,8 +66,8 @@ export function allocateMemory(plans: readonly [UpdatePlan, ...UpdatePlan[]], op
       return align(sizeOf(shape) * byteSize(dtype));
     });
     const bytes = sizes.reduce((a, b) => a + b, 0);
-    let arena = arenas.at(-1);
-    if (!arena || arena.bytes + bytes > arenaBytes) {
+    let arena = arenas.find((other) => other.bytes + bytes <= arenaBytes);
+    if (!arena) {
       arena = { bytes: start, members: [] };
       arenas.push(arena);
     }
