@@ -199,6 +199,17 @@ describe('ops on numbers', () => {
       expect([...kernels.data[1]!]).toEqual([1, 2, 3]);
     }
   });
+
+  it('are not finite where they are too large for float32', async () => {
+    const step: Step = ({ s }) => ({ next: { s: where(finite(add(s!, s!)), 1, 2) } });
+    await expectLikeOnnx(backend, { s: array(3e38) }, step, { steps: 2 });
+  });
+
+  it('tell 0 from -0', async () => {
+    const kernels = await stepKernels({ s: array(1), t: array(1) }, () => ({ next: { s: constant(0), t: constant(-0) } }));
+    kernels.run([]);
+    expect(kernels.data.map(([value]) => value)).toEqual([0, -0]);
+  });
 });
 
 describe('inputs', () => {

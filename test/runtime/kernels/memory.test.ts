@@ -115,7 +115,9 @@ describe('memory', () => {
     const inputs = { w: array3, sum: array(new Float32Array(7)), g: array3, h: array3 };
     const accumulate = planStep(inputs, ({ sum, g, h }) => ({ next: { sum: add(add(sum!, g!), h!) } }));
     const apply = planStep(inputs, ({ w, sum }) => ({ next: { w: sub(w!, mul(sum!, 0.5)), sum: mul(sum!, 0) } }));
-    const memory = allocateMemory([accumulate, apply]);
+    // Every group gets an arena of its own; only the second update makes one group of all.
+    const memory = allocateMemory([accumulate, apply], { arenaBytes: 1 });
+    expect(new Set(memory.places.map(({ arena }) => arena)).size).toBe(1);
     for (const [, options] of engines) {
       const [first, second] = await Promise.all([accumulate, apply].map((plan) => createKernels(plan, { ...options, memory })));
       expect(first!.data).toBe(second!.data);
