@@ -132,6 +132,11 @@ describe('memory', () => {
     }
   });
 
+  it('is for the updates that it was allocated for', async () => {
+    const [plan, other] = [planStep(arrays, step), planStep(arrays, step)];
+    await expect(createKernels(plan, { memory: allocateMemory([other]) })).rejects.toThrow('for other updates');
+  });
+
   it('may be empty', async () => {
     const kernels = await stepKernels({ none: array(new Float32Array(0)), s: array(2) }, ({ none, s }) => ({
       next: { none: mul(none!, s!), s: add(sum(none!), 3) },
