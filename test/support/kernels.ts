@@ -76,8 +76,8 @@ export async function expectLikeOnnx(
   // Errors of rounding stay when a number becomes small.
   const scales: Record<string, number> = {};
   for (let t = 0; t < steps; t++) {
-    const fed = feed(t);
-    const { next, values } = await graph({ ...current, ...fed });
+    const fed: NamedArrays = feed(t);
+    const { next, values }: { next: NamedArrays; values: NamedArrays } = await graph({ ...current, ...fed });
     current = { ...current, ...fed, ...next };
     for (const name of names) scales[name] = Math.max(scales[name] ?? 0, scaleOf(current[name]!.data));
     for (const { engine, kernels } of all) {

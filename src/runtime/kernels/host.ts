@@ -1,4 +1,4 @@
-/** What the host computes from up to three numbers. Those that are not there are 0. */
+/** What the host computes from up to three numbers. It gets three whatever it takes. */
 export type HostFunction = (a: number, b: number, c: number) => number;
 
 /** Computes the number of one slot from those of others. */

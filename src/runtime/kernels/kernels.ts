@@ -1,12 +1,12 @@
 import type { TypedArray } from '../../core/dtype.js';
 import { outOfRange } from '../../core/errors.js';
 import type { KernelHostInput } from './analysis.js';
+import { encodeModule } from './encode.js';
 import { interpretLoop } from './interpret.js';
 import type { Loop, LoopCode } from './loop.js';
 import { type Arena, allocateMemory, type KernelMemory } from './memory.js';
 import { convert } from './ops.js';
 import type { UpdatePlan } from './plan.js';
-import { encodeModule } from './wasm.js';
 
 export interface KernelOptions {
   /** Default: memory of its own. Updates of the same inputs may share it; see {@link allocateMemory}. */
@@ -52,11 +52,12 @@ function compiledLoop(kernel: Exported, { size, arrays, scalars, results }: Loop
   };
 }
 
-function interpretedLoop({ code, size, arrays, scalars, results }: Loop, memory: KernelMemory): Runner {
+function interpretedLoop({ code, size, arrays, scalars, results }: Loop, memory: KernelMemory, registers: Float32Array[]): Runner {
   const run = interpretLoop(
     code,
     arrays.map((input) => memory.data[input] as Float32Array),
     size,
+    registers,
   );
   return (slots) => {
     const reduced = run(scalars.map((slot) => slots[slot] as number));
@@ -69,6 +70,7 @@ function interpretedLoop({ code, size, arrays, scalars, results }: Loop, memory:
 /** Makes an update ready to run. Its inputs are 0 until their data is written. */
 export async function createKernels(plan: UpdatePlan, options: KernelOptions = {}): Promise<Kernels> {
   const { memory = allocateMemory([plan]), interpret = false } = options;
+  if (!memory.plans.includes(plan)) throw new Error('createKernels: the memory was allocated for other updates');
   // Tensors that are treated alike share a kernel.
   const codes = new Map<string, LoopCode>();
   for (const { loops } of plan.phases) for (const { key, code } of loops) codes.set(key, code);
@@ -83,10 +85,11 @@ export async function createKernels(plan: UpdatePlan, options: KernelOptions = {
     }
   }
 
+  const registers: Float32Array[] = [];
   const runnerOf = (loop: Loop): Runner => {
     const { arena } = memory.places[loop.arrays[0] as number] as KernelMemory['places'][number];
     const kernels = instances.get(arena);
-    if (!kernels) return interpretedLoop(loop, memory);
+    if (!kernels) return interpretedLoop(loop, memory, registers);
     return compiledLoop(kernels[names.get(loop.key) as string] as Exported, loop, memory, arena);
   };
   const phases = plan.phases.map(({ steps, loops }) => ({ steps, runners: loops.map(runnerOf) }));

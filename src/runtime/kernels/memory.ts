@@ -14,6 +14,8 @@ export interface Arena {
 
 /** Memory for the inputs of updates. It never grows, which would detach views of it. */
 export interface KernelMemory {
+  /** The updates that it is meant for. */
+  readonly plans: readonly UpdatePlan[];
   /** The elements of every input. Live: what is written here is what the next run sees. */
   readonly data: readonly TypedArray[];
   /** Where every input lies; its data begins at `offset`. */
@@ -66,8 +68,8 @@ export function allocateMemory(plans: readonly [UpdatePlan, ...UpdatePlan[]], op
       return align(sizeOf(shape) * byteSize(dtype));
     });
     const bytes = sizes.reduce((a, b) => a + b, 0);
-    let arena = arenas.at(-1);
-    if (!arena || arena.bytes + bytes > arenaBytes) {
+    let arena = arenas.find((other) => other.bytes + bytes <= arenaBytes);
+    if (!arena) {
       arena = { bytes: start, members: [] };
       arenas.push(arena);
     }
@@ -87,5 +89,5 @@ export function allocateMemory(plans: readonly [UpdatePlan, ...UpdatePlan[]], op
     const { arena, offset } = places[i] as KernelMemory['places'][number];
     return new views[dtype](arena.buffer, offset, sizeOf(shape));
   });
-  return { data, places };
+  return { plans, data, places };
 }

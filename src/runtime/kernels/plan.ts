@@ -63,44 +63,52 @@ export function planUpdate({ inputs, outputs, values = [] }: Update): UpdatePlan
   });
   if (!fits || !returned.every(({ shape }) => sizeOf(shape) === 1)) return undefined;
 
-  const arrays = changed.filter(({ into }) => sizeOfInput(into) !== 1);
-  const groups = new Groups(inputs.length);
-  for (const { tensor, into } of arrays) groups.join([into, ...trace.inputsOf(tensor)]);
-  const sources = new Map(trace.reductions.map((reduction) => [reduction, trace.inputsOf(reduction.of)]));
-  for (const inputsOf of sources.values()) groups.join(inputsOf);
-  const work = new Map<number, { reductions: Reduction[]; stores: Store[] }>();
-  const workOf = (input: number) => {
-    const group = groups.find(input);
-    const known = work.get(group) ?? { reductions: [], stores: [] };
-    work.set(group, known);
-    return known;
-  };
-  for (const [reduction, [source]] of sources) workOf(source as number).reductions.push(reduction);
-  for (const store of arrays) workOf(store.into).stores.push(store);
-
-  const loops: Loop[][] = [];
-  for (const [group, { reductions, stores }] of work) {
-    // Writing is left to the last loop, so that no loop reads what one before it has overwritten.
-    const last = Math.max(...[...reductions.map(({ of }) => of), ...stores.map(({ tensor }) => tensor)].map((x) => trace.phaseOf(x)));
-    for (let phase = 0; phase <= last; phase++) {
-      const reduced = reductions.filter(({ of }) => trace.phaseOf(of) === phase);
-      if (reduced.length === 0 && phase < last) continue;
-      const now = loops[phase] ?? [];
-      loops[phase] = now;
-      now.push(trace.loop(sizeOfInput(group), reduced, phase === last ? stores : []));
-    }
-  }
-
+  const { groups, loops } = planLoops(
+    trace,
+    inputs.map(({ shape }) => sizeOf(shape)),
+    changed.filter(({ into }) => sizeOfInput(into) !== 1),
+  );
   const { host } = trace;
   return {
     inputs: inputs.map(({ shape, dtype }) => ({ shape, dtype })),
-    groups: groups.list(),
+    groups,
     hostInputs: trace.hostInputs,
     slots: host.size,
     constants: host.constants,
     reads: trace.reads,
-    phases: Array.from({ length: host.phases }, (_, i) => ({ steps: host.steps(i), loops: loops[i] ?? [] })),
+    phases: loops.map((list, phase) => ({ steps: host.steps(phase), loops: list })),
     writes: changed.flatMap(({ tensor, into }) => (sizeOfInput(into) === 1 ? [{ input: into, slot: trace.slotOf(tensor) }] : [])),
     values: returned.map((tensor) => trace.slotOf(tensor)),
   };
+}
+
+/** The loops of every phase, and the inputs that they use together. */
+function planLoops(trace: Analysis, sizes: readonly number[], stores: readonly Store[]): { groups: number[][]; loops: Loop[][] } {
+  const sources = new Map(trace.reductions.map((reduction) => [reduction, trace.inputsOf(reduction.of)]));
+  const groups = new Groups(sizes.length);
+  for (const { tensor, into } of stores) groups.join([into, ...trace.inputsOf(tensor)]);
+  for (const inputs of sources.values()) groups.join(inputs);
+
+  const work = new Map<number, { size: number; reductions: Reduction[]; stores: Store[] }>();
+  const workOf = (input: number) => {
+    const group = groups.find(input);
+    const known = work.get(group) ?? { size: sizes[group] as number, reductions: [], stores: [] };
+    work.set(group, known);
+    return known;
+  };
+  for (const [reduction, [source]] of sources) workOf(source as number).reductions.push(reduction);
+  for (const store of stores) workOf(store.into).stores.push(store);
+
+  const loops = Array.from({ length: trace.host.phases }, (): Loop[] => []);
+  for (const { size, reductions, stores } of work.values()) {
+    const computed = [...reductions.map(({ of }) => of), ...stores.map(({ tensor }) => tensor)];
+    // Writing is left to the last loop, so that no loop reads what one before it has overwritten.
+    const last = Math.max(...computed.map((x) => trace.phaseOf(x)));
+    loops.forEach((list, phase) => {
+      const reduced = reductions.filter(({ of }) => trace.phaseOf(of) === phase);
+      const written = phase === last ? stores : [];
+      if (reduced.length + written.length > 0) list.push(trace.loop(size, reduced, written));
+    });
+  }
+  return { groups: groups.list(), loops };
 }
