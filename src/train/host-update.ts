@@ -6,7 +6,7 @@ import type { Spec, Tensor } from '../core/tensor.js';
 import { mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, hostValue, type RunContext } from '../runtime/host-inputs.js';
-import { allocateMemory, createKernels, type KernelMemory, planUpdate, type Update } from '../runtime/kernels/index.js';
+import { allocateMemory, createKernels, fitsMemory, type KernelMemory, planUpdate, type Update } from '../runtime/kernels/index.js';
 import { type Leaf, Program, toArray, toValue, type Value } from '../runtime/program.js';
 import { type Arrays, copyOf, type Holdings, leavesOf, refresh, type Updater, type Values } from './engine.js';
 import { traceUpdate, type UpdateJob } from './step-trace.js';
@@ -132,8 +132,8 @@ export class HostUpdate implements Updater {
     };
     const { update, order } = updateOf(this.fn, this.job, leaves, given);
     const plan = planUpdate(update);
-    const kernels = plan && (await createKernels(plan, { memory }));
-    if (!kernels) return undefined;
+    if (!plan || !fitsMemory(plan, memory)) return undefined;
+    const kernels = await createKernels(plan, { memory });
     const inputs = kernels.hostInputs.map((input) => ({ ...input, stream: streams + order.indexOf(input.tensor) }));
     return {
       run: async (context, refreshed) => {

@@ -1,4 +1,4 @@
 export type { KernelHostInput } from './analysis.js';
 export { createKernels, type KernelOptions, type Kernels } from './kernels.js';
-export { allocateMemory, type KernelMemory, type MemoryOptions } from './memory.js';
+export { allocateMemory, fitsMemory, type KernelMemory, type MemoryOptions } from './memory.js';
 export { planUpdate, type Update, type UpdatePlan } from './plan.js';

@@ -4,7 +4,7 @@ import type { KernelHostInput } from './analysis.js';
 import { encodeModule } from './encode.js';
 import { interpretLoop } from './interpret.js';
 import type { Loop, LoopCode } from './loop.js';
-import { type Arena, allocateMemory, type KernelMemory } from './memory.js';
+import { type Arena, allocateMemory, fitsMemory, type KernelMemory } from './memory.js';
 import { convert } from './ops.js';
 import type { UpdatePlan } from './plan.js';
 
@@ -70,7 +70,7 @@ function interpretedLoop({ code, size, arrays, scalars, results }: Loop, memory:
 /** Makes an update ready to run. Its inputs are 0 until their data is written. */
 export async function createKernels(plan: UpdatePlan, options: KernelOptions = {}): Promise<Kernels> {
   const { memory = allocateMemory([plan]), interpret = false } = options;
-  if (!memory.plans.includes(plan)) throw new Error('createKernels: the memory was allocated for other updates');
+  if (!fitsMemory(plan, memory)) throw new Error('createKernels: the memory was allocated for other updates');
   // Tensors that are treated alike share a kernel.
   const codes = new Map<string, LoopCode>();
   for (const { loops } of plan.phases) for (const { key, code } of loops) codes.set(key, code);

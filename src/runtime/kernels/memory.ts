@@ -1,6 +1,8 @@
 import { byteSize, type DType, type TypedArray } from '../../core/dtype.js';
-import { sizeOf } from '../../core/shape.js';
+import { sameShape, sizeOf } from '../../core/shape.js';
+import type { Spec } from '../../core/tensor.js';
 import { Groups } from './groups.js';
+import type { Loop } from './loop.js';
 import type { UpdatePlan } from './plan.js';
 
 /** Some memory that loops work in. */
@@ -14,8 +16,7 @@ export interface Arena {
 
 /** Memory for the inputs of updates. It never grows, which would detach views of it. */
 export interface KernelMemory {
-  /** The updates that it is meant for. */
-  readonly plans: readonly UpdatePlan[];
+  readonly inputs: UpdatePlan['inputs'];
   /** The elements of every input. Live: what is written here is what the next run sees. */
   readonly data: readonly TypedArray[];
   /** Where every input lies; its data begins at `offset`. */
@@ -28,6 +29,9 @@ export interface MemoryOptions {
 }
 
 const PAGE = 2 ** 16;
+
+/** How many results of reductions there is room for at least: updates that the memory was not made for may need some. */
+const RESULTS = 64;
 
 /** Vectors of four lanes. The lanes behind the last element are there and stay 0. */
 const align = (bytes: number): number => Math.ceil(bytes / 16) * 16;
@@ -47,7 +51,7 @@ function createArena(bytes: number, results: number): Arena {
 }
 
 /**
- * Memory for one or more updates of the same inputs, zero-filled.
+ * Memory for one or more updates of the same inputs, zero-filled. Others may use it if it fits them, see {@link fitsMemory}.
  *
  * @param plans with equal inputs, in the same order
  */
@@ -57,7 +61,7 @@ export function allocateMemory(plans: readonly [UpdatePlan, ...UpdatePlan[]], op
   const groups = new Groups(inputs.length);
   for (const plan of plans) for (const group of plan.groups) groups.join(group);
   const counts = plans.flatMap(({ phases }) => phases.flatMap(({ loops }) => loops.map(({ results }) => results.length)));
-  const results = Math.max(0, ...counts);
+  const results = Math.max(RESULTS, ...counts);
   const start = align(8 * results);
 
   const offsets: number[] = [];
@@ -89,5 +93,16 @@ export function allocateMemory(plans: readonly [UpdatePlan, ...UpdatePlan[]], op
     const { arena, offset } = places[i] as KernelMemory['places'][number];
     return new views[dtype](arena.buffer, offset, sizeOf(shape));
   });
-  return { plans, data, places };
+  return { inputs, data, places };
+}
+
+/** Whether an update can work in some memory: its inputs are those, and what a loop needs is in one arena. */
+export function fitsMemory(plan: UpdatePlan, { inputs, places }: KernelMemory): boolean {
+  const alike = ({ shape, dtype }: Spec, i: number) => inputs[i]?.dtype === dtype && sameShape(inputs[i].shape, shape);
+  const inOneArena = ({ arrays, results }: Loop) => {
+    const arenas = new Set(arrays.map((input) => places[input]?.arena));
+    const [arena] = arenas;
+    return arenas.size === 1 && arena !== undefined && results.length <= arena.results.length;
+  };
+  return plan.inputs.length === inputs.length && plan.inputs.every(alike) && plan.phases.every(({ loops }) => loops.every(inOneArena));
 }
