@@ -1,4 +1,4 @@
-import { type Backend, compile, createRng, type HostCompute, type NDArray, type Spec, type Tensor, toNumbers } from '../../src/index.js';
+import { type Backend, compile, createRng, type NDArray, type Spec, type Tensor, toNumbers } from '../../src/index.js';
 import { applyUpdates, type Named, type Optimizer } from '../../src/optim/index.js';
 import {
   createKernels,
@@ -103,9 +103,3 @@ export const optimizerStep =
     const { updates, state: next } = optimizer.update<Named>(g, state, p);
     return { next: { ...applyUpdates(p, updates), ...next } };
   };
-
-/** A number that the host computes, as a function of the step. */
-export const onStep =
-  (f: (step: number) => number): HostCompute =>
-  ({ step }) =>
-    f(step);
