@@ -48,6 +48,8 @@ const customOp: Op<
     });
     return [...back, ...all.slice(inputs).map(() => undefined)];
   },
+  // Once everything is differentiated, the values are all that is left of it.
+  rewrite: ({ inputs: all, attributes: { inputs, outputs } }) => all.slice(inputs, inputs + outputs),
 };
 
 /**

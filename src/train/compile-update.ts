@@ -112,7 +112,7 @@ export async function compileUpdate<P>(
       return rate.at?.(run.steps);
     },
     set learningRate(value) {
-      rate.check('update', value);
+      rate.check('update.learningRate', value);
       rate.fixed = value;
     },
     step: async (gradients, extra = {}) => {

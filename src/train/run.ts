@@ -91,8 +91,8 @@ export class LearningRate {
   }
 
   check(fn: string, rate: number | undefined): void {
-    if (!this.at) throw new TypeError(`${fn}: learningRate: the optimizer has no single learning rate to replace`);
-    if (rate !== undefined) checkNumber(fn, 'learningRate', rate, 'a number >= 0, or undefined', (lr) => lr >= 0);
+    if (!this.at) throw new TypeError(`${fn}: the optimizer has no single learning rate to replace`);
+    if (rate !== undefined) checkNumber(fn, 'learningRate', rate, 'a number >= 0 or undefined', (lr) => lr >= 0);
   }
 }
 

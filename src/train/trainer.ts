@@ -267,7 +267,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       return rate.at?.(run.steps);
     },
     set learningRate(value) {
-      rate.check('trainer', value);
+      rate.check('trainer.learningRate', value);
       rate.fixed = value;
     },
     get lastSnapshot() {

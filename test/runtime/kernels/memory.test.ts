@@ -15,7 +15,7 @@ import {
   type Tensor,
   where,
 } from '../../../src/index.js';
-import { allocateMemory, createKernels } from '../../../src/runtime/kernels/index.js';
+import { allocateMemory, createKernels, fitsMemory } from '../../../src/runtime/kernels/index.js';
 import { engines, planStep, runAt, type Step, stepKernels } from '../../support/kernels.js';
 import { normalArray } from '../../support/numeric.js';
 
@@ -132,9 +132,21 @@ describe('memory', () => {
     }
   });
 
-  it('is for the updates that it was allocated for', async () => {
-    const [plan, other] = [planStep(arrays, step), planStep(arrays, step)];
-    await expect(createKernels(plan, { memory: allocateMemory([other]) })).rejects.toThrow('for other updates');
+  it('is for every update that fits it', async () => {
+    const pair = { a: normalArray(1, [8]), b: normalArray(2, [8]) };
+    const apart = planStep(pair, ({ a, b }) => ({ next: { a: mul(a!, 2), b: mul(b!, 3) } }));
+    const again = planStep(pair, ({ a }) => ({ next: { a: add(a!, 1) } }));
+    const together = planStep(pair, ({ a, b }) => ({ next: { a: add(a!, b!) } }));
+    const others = planStep({ a: pair.a, b: normalArray(3, [9]) }, ({ a }) => ({ next: { a: add(a!, 1) } }));
+    const memory = allocateMemory([apart], { arenaBytes: 560 }); // room for one of them, and for the results of loops
+    expect(memory.places[0]?.arena).not.toBe(memory.places[1]?.arena);
+    expect([apart, again, together, others].map((plan) => fitsMemory(plan, memory))).toEqual([true, true, false, false]);
+    (await createKernels(apart, { memory })).run([]);
+    (await createKernels(again, { memory })).run([]);
+    expect(contents(memory.data)).toEqual([Array(8).fill(1), Array(8).fill(0)]);
+    for (const plan of [together, others]) {
+      await expect(createKernels(plan, { memory })).rejects.toThrow('createKernels: the memory was allocated for other updates');
+    }
   });
 
   it('may be empty', async () => {
