@@ -7,7 +7,8 @@ import { afterAll, expect, test, vi } from 'vitest';
 
 const programsOf = (file: string): string[] =>
   [...readFileSync(new URL(file, import.meta.url), 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string);
-const programs = [...programsOf('../README.md'), ...programsOf('../docs/design.md')];
+const files = ['../README.md', '../docs/design.md', '../docs/training.md', '../docs/checkpoints.md'];
+const programs = files.flatMap(programsOf);
 // Within the project, so that 'tracegrad' means its sources.
 const folder = fileURLToPath(new URL('.readme/', import.meta.url));
 
@@ -19,11 +20,14 @@ async function run(index: number): Promise<unknown[]> {
   const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
   try {
     await import(/* @vite-ignore */ file);
-    return log.mock.calls.map(([value]) => value);
+    return log.mock.calls.flat();
   } finally {
     log.mockRestore();
   }
 }
+
+/** The output of the program that has `text` in it. */
+const runWith = (text: string): Promise<unknown[]> => run(programs.findIndex((code) => code.includes(text)));
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -43,10 +47,23 @@ test('the Hessian-vector product of the README is right', async () => {
 });
 
 test('the loop without a trainer of the guide finds the minimum', async () => {
-  const index = programs.findIndex((code) => code.includes('applyUpdates'));
-  const [w] = (await run(index)) as [Float32Array];
+  const [w] = (await runWith('applyUpdates')) as [Float32Array];
   expect(w[0]).toBeCloseTo(1, 1);
   expect(w[1]).toBeCloseTo(2, 1);
+});
+
+test('the programs of the training guide do what it says', async () => {
+  const [accurate, sure, mean] = (await runWith('perplexity(')) as [boolean, boolean, Float32Array];
+  expect([accurate, sure]).toEqual([true, true]);
+  for (const value of mean) expect(value).toBeCloseTo(3, 0);
+  const [slower] = (await runWith('trainer.learningRate =')) as [Float32Array];
+  expect([...slower].map((value) => Math.round(100 * value))).toEqual([100, 200]);
+  const [borrowed] = (await runWith('criterion')) as [Float32Array];
+  expect(borrowed[0]).toBeCloseTo(2, 1);
+});
+
+test('the run of the checkpoint guide goes on as if it had not been interrupted', async () => {
+  expect(await runWith('epoch === 1')).toEqual([true]);
 });
 
 test('the worker of the guide trains', async () => {
