@@ -47,11 +47,17 @@ export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = stri
   axes?: Axes;
   /** Seed of the generators that host inputs draw from. Default 0. */
   seed?: number;
-  /** Called before every step with its number, from 0. If it fails, the step is not made. */
+  /**
+   * Called before every step with its number, from 0. If it fails, the step is not made. With hooks a step begins when the one before
+   * has ended, hooks included; other calls do not wait for steps that are not awaited, and a hook that awaits a step waits forever.
+   */
   beforeStep?: (step: number) => unknown;
   /** Called after every step with its report. If it fails, `step` does, but the step was made. */
   afterStep?: (report: Report<M>, step: number) => unknown;
-  /** Keep a snapshot of every so many steps on the host, as {@link Trainer.lastSnapshot}: a lost device takes its memory along. Default: never. */
+  /**
+   * Keep a snapshot of every so many steps on the host, as {@link Trainer.lastSnapshot}: a lost device takes its memory along. If it
+   * cannot be taken, `step` fails, but the step was made. Default: never.
+   */
   snapshotEvery?: number;
   /**
    * Fail a step whose loss or gradients are not finite, before anything changes, with an error that names the first Tensor that was not.
@@ -87,7 +93,10 @@ export interface Trainer<P, B, X, Y, S = unknown, M extends string = string> ext
   set learningRate(rate: number | undefined);
   /** With the option `snapshotEvery` the newest of its snapshots. */
   readonly lastSnapshot: Snapshot | undefined;
-  /** One update. If it fails, nothing has changed. Steps that are not awaited run in order. */
+  /**
+   * One update. If it fails, nothing has changed. Steps that are not awaited run in order; the arrays of a batch are read when it is
+   * its turn, so do not change them before.
+   */
   step(batch: ArrayInputs<B>): Promise<Report<M>>;
   /** Loss and metrics without an update, with `training: false`. */
   evaluate(batch: ArrayInputs<B>): Promise<Report<M>>;
