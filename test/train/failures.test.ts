@@ -181,6 +181,13 @@ describe.each(await testDevices())('a step that fails changes nothing (%s)', (de
     expect(failures).toBeGreaterThanOrEqual(device === 'cpu' ? 2 : 4);
     await twin.step(batch(6));
     expect(await everything(trainer)).toBe(await everything(twin));
+    if (debugNonFinite) {
+      // The run succeeds, but nobody wants what it found.
+      const bad = batch(6);
+      bad.x.data.fill(Number.NaN);
+      await expect(trainer.step(bad)).rejects.toThrow('the first is batch.x');
+      expect(live.size).toBe(held);
+    }
     await own.close();
   });
 
