@@ -93,8 +93,8 @@ export function outcomeOf(fn: string, result: LossResult, rows: number | undefin
     }
   }
   const weight = given.weight === undefined ? (mask ? sum(mask) : full([], rows ?? 1)) : scalarOf(fn, 'weight', given.weight);
-  // A mean over no terms does not count, whatever it is; the rows of a batch are never none.
-  const mayBeEmpty = mask !== undefined || given.weight !== undefined;
+  // A mean over no terms does not count, whatever it is.
+  const mayBeEmpty = mask !== undefined || given.weight !== undefined || rows === 0;
   const counted = (value: unknown) => (mayBeEmpty && isTensor(value) ? where(greater(weight, 0), value, 0) : value);
   const metrics = Object.entries({ ...given.metrics }).map(([name, value]) => {
     if (name === LOSS) throw new TypeError(`${fn}: metrics: a metric needs a name`);

@@ -24,7 +24,7 @@ import type { Job } from './step-trace.js';
 export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
   /** The loss of a batch. Metrics, state and values per sample get no gradient. */
   loss: (params: P, batch: B, context: LossContext<S>) => LossResult<M, S>;
-  /** Initial parameters: a tree of float arrays. They are copied. */
+  /** Initial parameters: a tree of float arrays. They are copied; do not change them before the trainer is there. */
   params: ArrayInputs<P>;
   optimizer: Optimizer;
   /** The model's initial state, such as running statistics: a tree of arrays. They are copied. Default: none. */
