@@ -42,17 +42,11 @@ export function chain(...transforms: readonly Transform[]): Transform {
   const outward = <V>(state: Readonly<Record<string, V>>, i: number) => translate(state, renames[i] as ReadonlyMap<string, string>);
   const inward = <V>(state: Readonly<Record<string, V>>, i: number) =>
     translate(state, new Map([...(renames[i] as Map<string, string>)].map(([a, b]) => [b, a])));
-  const only = <K extends 'gradients' | 'learningRate'>(key: K): Pick<Transform, K> => {
-    const [first, second] = transforms.flatMap((item) => item[key] ?? []);
-    if (second !== undefined && key === 'gradients') {
-      throw new TypeError('chain: two of the transforms ask for a gradient strategy of their own; a step has one');
-    }
-    return (first === undefined || second !== undefined ? {} : { [key]: first }) as Pick<Transform, K>;
-  };
-  const several = transforms.filter((item) => item.learningRate).length > 1;
+  const [gradients, another] = transforms.flatMap((item) => item.gradients ?? []);
+  if (another) throw new TypeError('chain: two of the transforms ask for a gradient strategy of their own; a step has one');
   return {
-    ...only('gradients'),
-    ...only('learningRate'),
+    ...(gradients ? { gradients } : {}),
+    learningRates: transforms.flatMap((item) => item.learningRates ?? []),
     refreshes: transforms.flatMap(({ refreshes = [] }, i) =>
       refreshes.map((refresh) => ({
         ...refresh,
@@ -67,16 +61,13 @@ export function chain(...transforms: readonly Transform[]): Transform {
     ),
     slots: renames.flatMap((names) => [...names.values()]),
     init: (params) => Object.assign({}, ...transforms.map((item, i) => outward(item.init(params), i))),
-    update: (updates, state, params, { learningRate, ...others } = {}) => {
-      // Several learning rates each stay what they are.
-      const extra = learningRate && !several ? { ...others, learningRate } : others;
-      return transforms.reduce(
+    update: (updates, state, params, extra) =>
+      transforms.reduce(
         (done, item, i) => {
           const next = item.update(done.updates, inward(state, i), params, extra);
           return { updates: next.updates, state: { ...done.state, ...outward(next.state, i) } };
         },
         { updates, state },
-      );
-    },
+      ),
   };
 }

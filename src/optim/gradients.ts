@@ -11,7 +11,7 @@ export type Named = Readonly<Record<string, Tensor>>;
 
 /** What an update may use besides gradients, state and parameters. */
 export interface Extra {
-  /** The learning rate, where it comes from outside: it takes the place of the optimizer's own. */
+  /** The learning rate, where it comes from outside: it takes the place of the optimizer's own, which must be the only one. */
   readonly learningRate?: Tensor;
   /** Further gradients, as the strategy calls them. */
   readonly gradients?: Readonly<Record<string, Named>>;

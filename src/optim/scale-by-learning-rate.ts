@@ -34,7 +34,7 @@ export function learningRateLink(fn: string, learningRate: LearningRate): Transf
     return rate;
   };
   return transform(fn, {
-    learningRate: rateAt,
+    learningRates: [rateAt],
     update: (updates, _state, _params, extra) => {
       const rate = extra.learningRate ?? (typeof learningRate === 'number' ? learningRate : hostInput(({ step }) => rateAt(step)));
       const factor = typeof rate === 'number' ? -rate : neg(rate);

@@ -27,15 +27,15 @@ export interface Transform {
   readonly gradients?: GradientStrategy;
   /** What the host computes between steps. */
   readonly refreshes?: readonly Refresh[];
-  /** The learning rate of a step, where it has one. */
-  readonly learningRate?: (step: number) => number;
+  /** Its learning rates, as functions of the step. */
+  readonly learningRates?: readonly ((step: number) => number)[];
 }
 
 /** A transform that ends with the learning rate, so that its updates can be applied. */
 export type Optimizer = Transform;
 
 /** What a transform does, in terms of names. */
-export interface Rule extends Pick<Transform, 'gradients' | 'refreshes' | 'learningRate'> {
+export interface Rule extends Pick<Transform, 'gradients' | 'refreshes' | 'learningRates'> {
   readonly slots?: readonly string[];
   init?(params: Named): Named;
   /** `updates` holds the parameters that have a gradient; so must the result. */

@@ -1,6 +1,6 @@
 import { isFloat } from '../core/dtype.js';
 import { topologicalOrder } from '../core/graph.js';
-import { inputOp } from '../core/leaf.js';
+import { hostInputOp, inputOp } from '../core/leaf.js';
 import { concat } from '../core/ops/movement.js';
 import { sizeOf } from '../core/shape.js';
 import type { Node, Tensor } from '../core/tensor.js';
@@ -14,6 +14,10 @@ import { type BatchSource, type Job, nonFinite, traceGradients } from './step-tr
 interface Place {
   readonly what: string;
   readonly backward: boolean;
+  /** A constant may well be infinite: it masks scores. */
+  readonly constant: boolean;
+  /** The places of what it was made of. */
+  readonly from: readonly number[];
 }
 
 /** Throws if the loss or a gradient of a step is not finite, with an error that names the first Tensor that was not. */
@@ -39,18 +43,27 @@ export async function checkFinite(
     const looked = order.flatMap((node) =>
       node.outputs.flatMap((tensor) => (isFloat(tensor.dtype) && sizeOf(tensor.shape) > 0 ? [{ tensor, node }] : [])),
     );
+    const index = new Map(looked.map(({ tensor }, i) => [tensor, i]));
     return {
       outputs: [concat(looked.map(({ tensor }) => nonFinite(tensor)))],
       // The draws of the step, though its Tensors are visited in another order.
       hostInputs: hostInputsOf(all),
-      meta: looked.map(({ tensor, node }) => ({ what: describe(tensor), backward: !forward.has(node) })),
+      meta: looked.map(({ tensor, node }) => ({
+        what: describe(tensor),
+        backward: !forward.has(node),
+        constant: node.inputs.length === 0 && node.op !== inputOp && node.op !== hostInputOp,
+        from: node.inputs.flatMap((input) => index.get(input) ?? []),
+      })),
     };
   });
   const { leaves, values } = heldLeaves(engine.values);
   try {
     const { outputs, meta } = await program.run([...leaves, ...batch.leaves], [...values, ...batch.values], context, batch);
     const counts = [...toArray(outputs[0] as Value).data];
-    const first = counts.findIndex((count) => count > 0);
+    const isBad = (i: number) => (counts[i] as number) > 0;
+    // What is not finite though all that it was made of is; where infinite constants leave none, whatever is not finite.
+    const origin = meta.findIndex(({ constant, from }, i) => isBad(i) && !constant && !from.some(isBad));
+    const first = origin >= 0 ? origin : meta.findIndex(({ constant }, i) => isBad(i) && !constant);
     const place = meta[first];
     const where = place
       ? `the first is ${place.what}${place.backward ? ', in the gradient' : ''}: ${counts[first]} of its elements`

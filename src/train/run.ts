@@ -86,8 +86,8 @@ export class LearningRate {
 
   /** The rate of a step; undefined if the optimizer has none or several. */
   get at(): ((step: number) => number) | undefined {
-    const { learningRate } = this.optimizer;
-    return learningRate && ((step) => this.fixed ?? learningRate(step));
+    const [rate, another] = this.optimizer.learningRates ?? [];
+    return rate && !another ? (step) => this.fixed ?? rate(step) : undefined;
   }
 
   check(fn: string, rate: number | undefined): void {

@@ -19,7 +19,7 @@ import { type GradientTracer, type Job, traceGradients } from './step-trace.js';
 export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
   /** The loss of a batch. Metrics, state and values per sample get no gradient. */
   loss: (params: P, batch: B, context: LossContext<S>) => LossResult<M, S>;
-  /** Initial parameters: a tree of float arrays. They are copied. */
+  /** Initial parameters: a tree of float arrays. They are copied; do not change them before the trainer is there. */
   params: ArrayInputs<P>;
   optimizer: Optimizer;
   /** The model's initial state, such as running statistics: a tree of arrays. They are copied. Default: none. */
@@ -42,11 +42,17 @@ export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = stri
   axes?: Axes;
   /** Seed of the generators that host inputs draw from. Default 0. */
   seed?: number;
-  /** Called before every step with its number, from 0. If it fails, the step is not made. */
+  /**
+   * Called before every step with its number, from 0. If it fails, the step is not made. With hooks a step begins when the one before
+   * has ended, hooks included; other calls do not wait for steps that are not awaited, and a hook that awaits a step waits forever.
+   */
   beforeStep?: (step: number) => unknown;
   /** Called after every step with its report. If it fails, `step` does, but the step was made. */
   afterStep?: (report: Report<M>, step: number) => unknown;
-  /** Keep a snapshot of every so many steps on the host, as {@link Trainer.lastSnapshot}: a lost device takes its memory along. Default: never. */
+  /**
+   * Keep a snapshot of every so many steps on the host, as {@link Trainer.lastSnapshot}: a lost device takes its memory along. If it
+   * cannot be taken, `step` fails, but the step was made. Default: never.
+   */
   snapshotEvery?: number;
   /**
    * Fail a step whose loss or gradients are not finite, before anything changes, with an error that names the first Tensor that was not.
@@ -82,7 +88,10 @@ export interface Trainer<P, B, X, Y, S = unknown, M extends string = string> ext
   set learningRate(rate: number | undefined);
   /** With the option `snapshotEvery` the newest of its snapshots. */
   readonly lastSnapshot: Snapshot | undefined;
-  /** One update. If it fails, nothing has changed. Steps that are not awaited run in order. */
+  /**
+   * One update. If it fails, nothing has changed. Steps that are not awaited run in order; the arrays of a batch are read when it is
+   * its turn, so do not change them before.
+   */
   step(batch: ArrayInputs<B>): Promise<Report<M>>;
   /** Loss and metrics without an update, with `training: false`. */
   evaluate(batch: ArrayInputs<B>): Promise<Report<M>>;

@@ -1,5 +1,23 @@
 import { describe, expect, it } from 'vitest';
-import { add, array, div, exp, hostInput, log, mul, sqrt, sub, sum, type Tensor, where } from '../../src/index.js';
+import {
+  add,
+  array,
+  div,
+  exp,
+  greater,
+  hostInput,
+  log,
+  matmul,
+  mul,
+  reshape,
+  softmax,
+  sqrt,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  where,
+} from '../../src/index.js';
 import { accumulatedGradients, adam, halfGradients, perturbedGradients } from '../../src/optim/index.js';
 import { createTrainer, type LossContext } from '../../src/train/index.js';
 import { testDevices } from '../support/test-devices.js';
@@ -90,6 +108,24 @@ describe.each(await testDevices())('debugNonFinite (%s)', (device, backend) => {
     expect(await everything(trainer)).toBe(before);
     await trainer.step(rows(0, 4));
     expect(trainer.steps).toBe(2);
+  });
+
+  it('does not take the infinity of a mask for the fault', async () => {
+    // Attention to some rows: the scores of the others are -Infinity.
+    const attended = (p: Params, b: Batch) => {
+      const scores = where(greater(reshape(b.y, [4]), -1e3), matmul(b.x, reshape(p.w, [3])), Number.NEGATIVE_INFINITY);
+      return sum(mul(add(softmax(scores), 0), add(reshape(sqrt(square(b.y)), [4]), p.b)));
+    };
+    await using trainer = await debugged({ loss: attended, axes: null });
+    const masked = { ...rows(0, 4), y: array([[1], [-1e4], [2], [3]]) };
+    await trainer.step(masked);
+    const before = await everything(trainer);
+    const zero = { ...masked, y: array([[1], [-1e4], [2], [Number.NaN]]) };
+    await expect(trainer.step(zero)).rejects.toThrow(`${notFinite} batch.y float32[4, 1]: 1 of its elements`);
+    expect(await everything(trainer)).toBe(before);
+    if (device !== 'cpu') return; // where all scores are -Infinity, softmax is 0 on WebGPU
+    const none = { ...masked, y: array([[-1e4], [-1e4], [-1e4], [-1e4]]) };
+    await expect(trainer.step(none)).rejects.toThrow(`${notFinite} where(greater, reshape, scalar) float32[4]: 4 of its elements`);
   });
 
   it('looks at the draws of the step', async () => {

@@ -149,7 +149,7 @@ describe.each(devices)('accumulatedGradients (%s)', (_, backend) => {
 function keeping(names: readonly string[], gradients?: GradientStrategy): Optimizer {
   return transform('keeping', {
     ...(gradients ? { gradients } : {}),
-    learningRate: () => 0.1,
+    learningRates: [() => 0.1],
     slots: names,
     init: (params) => Object.assign({}, ...names.map((name) => slot(name, zerosOf(params)))),
     update: (updates, _state, _params, extra) => ({

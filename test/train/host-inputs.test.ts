@@ -23,9 +23,10 @@ import {
   transform,
 } from '../../src/optim/index.js';
 import { mapNamed } from '../../src/optim/transform.js';
+import { createTrainer, type LossContext } from '../../src/train/index.js';
 import { expectClose } from '../support/close.js';
 import { testDevices } from '../support/test-devices.js';
-import { type Batch, loss, type Params, regression, rows, weightsOf } from './fixtures.js';
+import { type Batch, initial, loss, type Params, regression, rows, weightsOf } from './fixtures.js';
 
 const devices = await testDevices();
 
@@ -46,17 +47,22 @@ function recorder() {
   return { draws, noise };
 }
 
-/** A loss with two masks, and updates with noise, one per parameter. */
+/** A loss with two masks, model state with noise that the loss does not see, and updates with noise, one per parameter. */
 async function noisyRun(backend: Backend, gradients?: GradientStrategy) {
   const { draws, noise } = recorder();
-  const masked = (p: Params, b: Batch) =>
-    loss({ w: mul(p.w, noise('first', [3, 1])), b: p.b }, { x: mul(b.x, noise('second', [...b.x.shape])), y: b.y });
+  const masked = (p: Params, b: Batch, { state }: LossContext<{ walk: Tensor }>) => {
+    const w = mul(p.w, noise('first', [3, 1]));
+    const x = mul(b.x, noise('second', [...b.x.shape]));
+    return { loss: loss({ w, b: p.b }, { x, y: b.y }), state: { walk: add(state.walk, noise('walk', [])) } };
+  };
   const link = transform('noise', {
     update: (updates) => ({ updates: mapNamed(updates, (u, name) => add(u, noise(name, [...u.shape]))) }),
   });
-  await using trainer = await regression(backend, {
+  await using trainer = await createTrainer(backend, {
     seed: 11,
     loss: masked,
+    params: initial(),
+    state: { walk: array(0) },
     optimizer: chain(
       link,
       scaleByLearningRate((step) => 0.1 / (1 + step)),
@@ -66,7 +72,8 @@ async function noisyRun(backend: Backend, gradients?: GradientStrategy) {
   });
   const losses: number[] = [];
   for (let step = 0; step < 3; step++) losses.push((await trainer.step(rows(0, 6))).loss);
-  return { losses, weights: weightsOf(await trainer.params()), draws };
+  const { walk } = await trainer.state();
+  return { losses, weights: [...weightsOf(await trainer.params()), ...toNumbers(walk)], draws };
 }
 
 const strategies: [string, GradientStrategy | undefined][] = [
@@ -91,19 +98,20 @@ describe('host inputs of a trainer', () => {
 });
 
 describe.each(devices)('host inputs of a trainer (%s)', (_, backend) => {
-  it('have streams of their own, numbered in the order of the trace', async () => {
+  it('have streams of their own, those of the gradients first', async () => {
     const { draws } = await noisyRun(backend);
     for (const step of [0, 1, 2]) {
-      const streams = ['first', 'second', 'w', 'b'].map((name) => {
+      const streams = ['first', 'second', 'walk', 'w', 'b'].map((name) => {
         const { values } = draws.find((draw) => draw.step === step && draw.name === name)!;
         return [...Array(8).keys()].find((stream) => {
           const rng = createRng(foldIn(foldIn(keyFromSeed(11), step), stream));
           return values.every((value) => value === rng.float());
         });
       });
-      // The learning rate has one as well.
-      expect(streams.slice().sort()).toEqual([0, 1, 2, 4].map((stream) => (streams.includes(stream) ? stream : 3)).sort());
-      expect(new Set(streams).size).toBe(4);
+      // Those of the gradients come first; among those of the update is the learning rate's.
+      expect(new Set(streams.slice(0, 3))).toEqual(new Set([0, 1, 2]));
+      expect(new Set([...streams, 3, 4, 5]).size).toBe(6);
+      expect(new Set(streams).size).toBe(5);
     }
   });
 

@@ -517,19 +517,19 @@ describe('createTrainer: memory', () => {
     const backend = await webgpuBackend();
     if (!backend) return skip('no WebGPU device');
     const live = trackGpuTensors(backend);
-    const params = { w: normal(createRng(1), [160, 160]), b: filled([160], 0) };
+    const params = { w: normal(createRng(1), [320, 320]), b: filled([320], 0) };
     const trainer = await createTrainer(backend, {
       loss: (p: Tensors<typeof params>, b: Tensor) => mean(square(add(matmul(b, p.w), p.b))),
       params,
       optimizer: adam({ learningRate: 0.01 }),
     });
-    const x8 = normal(createRng(2), [8, 160]);
-    for (let step = 0; step < 20; step++) await trainer.step(x8);
+    const x8 = normal(createRng(2), [8, 320]);
+    for (let step = 0; step < 5; step++) await trainer.step(x8);
     const [before, first] = [process.memoryUsage.rss(), (await trainer.evaluate(x8)).loss];
-    for (let step = 0; step < 150; step++) await trainer.step(x8);
-    // A step writes 0.3 MB, so without disposal it grows by about 50 MB.
+    for (let step = 0; step < 40; step++) await trainer.step(x8);
+    // A step writes 1.2 MB, so without disposal it grows by about 50 MB.
     expect(process.memoryUsage.rss() - before).toBeLessThan(30e6);
-    expect((await trainer.evaluate(x8)).loss).toBeLessThan(first / 10);
+    expect((await trainer.evaluate(x8)).loss).toBeLessThan(first / 2);
     expect(live.size).toBe(7); // w and b, m and v of each, and the step
     await expect(trainer.step(normal(createRng(2), [8, 3]))).rejects.toThrow('matmul');
     expect(live.size).toBe(7);
