@@ -161,7 +161,7 @@ export class Run {
 
   async restore(snapshot: Snapshot): Promise<void> {
     const fn = `${this.name}.restore`;
-    if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(fn, 'snapshot', 'a snapshot', snapshot);
+    if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(fn, 'snapshot', 'a snapshot of a trainer', snapshot);
     checkNumber(fn, 'step', snapshot.step, 'an integer >= 0', isCount);
     checkSeed(fn, snapshot.seed);
     for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(fn, part, this.store.values[part], snapshot[part]);

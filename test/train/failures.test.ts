@@ -177,8 +177,8 @@ describe.each(await testDevices())('a step that fails changes nothing (%s)', (de
       expect(await everything(trainer)).toBe(before);
       expect(live.size).toBe(held);
     }
-    // On the CPU that of the gradients and that of the update; else the step, and before it what the refreshes read.
-    expect(failures).toBeGreaterThanOrEqual(device === 'cpu' ? 2 : 4);
+    // On the CPU that of the gradients; else the step, and before it what the refreshes read.
+    expect(failures).toBeGreaterThanOrEqual(device === 'cpu' ? 1 : 4);
     await twin.step(batch(6));
     expect(await everything(trainer)).toBe(await everything(twin));
     if (debugNonFinite) {
