@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { argMax, cast, createRng, equal, exportOnnx, filled, maxPool2d, mean, relu, reshape, type Tensor, type Tensors } from 'tracegrad';
-import { type Conv2dParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
+import { type ConvParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
 import { crossEntropyLoss } from 'tracegrad/losses';
 import { createBackend } from 'tracegrad/node';
 import { initLayerNorm, type LayerNormParams, layerNorm } from 'tracegrad/norm';
@@ -35,7 +35,7 @@ const initial = {
 };
 type Params = Tensors<typeof initial>;
 
-function block(x: Tensor, conv: Conv2dParams, norm: LayerNormParams): Tensor {
+function block(x: Tensor, conv: ConvParams, norm: LayerNormParams): Tensor {
   const features = layerNorm(conv2d(x, conv, { padding: 'same' }), norm, { axis: 1 });
   return maxPool2d(relu(features), { kernelSize: 2 });
 }
