@@ -1,18 +1,23 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   type Axes,
+  adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
   add,
   arange,
   array,
+  avgPool2d,
   type Backend,
   cast,
   compile,
   concat,
   constant,
   conv2d,
+  convTranspose2d,
   createRng,
   exp,
   gather,
+  globalMaxPool,
   gradients,
   hostInput,
   matmul,
@@ -133,6 +138,28 @@ const cases: Case[] = [
   },
   { name: 'slice and pad', axes: rows, inputs: (n) => [floats(n)], run: (x) => pad(slice(x, [1], [x.shape[0] as number]), [[2, 1]], 3) },
   { name: 'max pooling', axes: rows, inputs: (n) => [floats(n, 2, 4, 4)], run: (x) => maxPool2d(x, { kernelSize: 2 }) },
+  {
+    name: 'pooling with overlap and padding',
+    axes: rows,
+    inputs: (n) => [floats(n, 2, 5, 4)],
+    run: (x) => {
+      const options = { kernelSize: 3, stride: 2, padding: 1 };
+      return add(maxPool2d(x, options), avgPool2d(x, { ...options, countIncludePad: false }));
+    },
+  },
+  {
+    name: 'pooling of bins',
+    axes: rows,
+    inputs: (n) => [floats(n, 2, 5, 4)],
+    run: (x) =>
+      add(add(adaptiveAvgPool2d(x, { outputSize: 3 }), adaptiveMaxPool2d(x, { outputSize: 3 })), globalMaxPool(x, { keepDims: true })),
+  },
+  {
+    name: 'convolution of groups and back',
+    axes: [named('batch'), null, null],
+    inputs: (n) => [floats(n, 4, 5, 5), floats(8, 1, 3, 3), floats(8, 1, 2, 2)],
+    run: (x, w, v) => convTranspose2d(conv2d(x, w as Tensor, { groups: 4, stride: 2 }), v as Tensor, { groups: 4, stride: 2 }),
+  },
   {
     name: 'convolution',
     axes: [named('batch'), null],

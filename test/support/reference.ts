@@ -165,24 +165,36 @@ interface Convolution extends Window {
 }
 
 /**
- * Visits every product of a convolution of images `[batch, channels, ...size]` by kernels `[out, channels / groups, ...kernel]`: the places of
- * its three elements in image, weight and result.
+ * Visits every product of a convolution of images `[batch, channels, ...size]` by kernels `[out, channels / groups, ...kernel]`: the positions of
+ * its three elements in the data of image, weight and result.
  */
 function forEachProduct(
   window: Convolution,
-  size: readonly number[],
-  weight: readonly number[],
-  result: readonly number[],
-  visit: (image: readonly number[], weight: readonly number[], result: readonly number[]) => void,
+  [batch, channels, ...size]: readonly number[],
+  [out, inner, ...kernel]: readonly number[],
+  [, , ...windows]: readonly number[],
+  visit: (image: number, weight: number, result: number) => void,
 ): void {
-  const [out, inner] = weight as [number, number];
-  forEachIndex(result, (to) => {
-    const [n, o, ...position] = to as [number, number, ...number[]];
-    const group = Math.floor(o / (out / window.groups));
-    forEachIndex([inner, ...window.kernel], (element) => {
-      const [c, ...tap] = element as [number, ...number[]];
+  // Pairs of a tap and a pixel that meet, for every window.
+  const meetings: (readonly [number, number])[][] = [];
+  forEachIndex(windows, (position) => {
+    const pairs: (readonly [number, number])[] = [];
+    forEachIndex(kernel, (tap) => {
       const seen = seenBy(window, size, position, tap);
-      if (seen) visit([n, group * inner + c, ...seen], [o, c, ...tap], to);
+      if (seen) pairs.push([offset(kernel, tap), offset(size, seen)]);
+    });
+    meetings.push(pairs);
+  });
+  const [pixels, taps] = [sizeOf(size), sizeOf(kernel)];
+  forEachIndex([batch as number, out as number], ([n, o]) => {
+    const group = Math.floor((o as number) / ((out as number) / window.groups));
+    meetings.forEach((pairs, position) => {
+      const result = ((n as number) * (out as number) + (o as number)) * meetings.length + position;
+      for (let c = 0; c < (inner as number); c++) {
+        const image = ((n as number) * (channels as number) + group * (inner as number) + c) * pixels;
+        const weight = ((o as number) * (inner as number) + c) * taps;
+        for (const [tap, pixel] of pairs) visit(image + pixel, weight + tap, result);
+      }
     });
   });
 }
@@ -288,15 +300,18 @@ const rules: Readonly<Record<string, Rule>> = {
   // conv.ts, pool.ts
   conv: single<Convolution>(([image, kernels, bias], window) => {
     const [x, weight] = [image as RefArray, kernels as RefArray];
-    const size = x.shape.slice(2);
-    const y = filled([x.shape[0] as number, weight.shape[0] as number, ...windowsOver(size, window)], 0);
-    forEachProduct(window, size, weight.shape, y.shape, (from, by, to) => addAt(y, to, at(x, ...from) * at(weight, ...by)));
+    const y = filled([x.shape[0] as number, weight.shape[0] as number, ...windowsOver(x.shape.slice(2), window)], 0);
+    forEachProduct(window, x.shape, weight.shape, y.shape, (from, by, to) => {
+      y.data[to] = (y.data[to] as number) + (x.data[from] as number) * (weight.data[by] as number);
+    });
     return withBias(y, bias);
   }),
   convTranspose: single<Convolution & { size: readonly number[] }>(([image, kernels, bias], { size, ...window }) => {
     const [x, weight] = [image as RefArray, kernels as RefArray];
     const y = filled([x.shape[0] as number, (weight.shape[1] as number) * window.groups, ...size], 0);
-    forEachProduct(window, size, weight.shape, x.shape, (to, by, from) => addAt(y, to, at(x, ...from) * at(weight, ...by)));
+    forEachProduct(window, y.shape, weight.shape, x.shape, (to, by, from) => {
+      y.data[to] = (y.data[to] as number) + (x.data[from] as number) * (weight.data[by] as number);
+    });
     return withBias(y, bias);
   }),
   maxPool: single<Window>(([image], window) => {
