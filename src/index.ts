@@ -8,7 +8,16 @@ export { elu, leakyRelu, silu, softplus } from './core/ops/activation.js';
 export { expandDims, eye, outer, roll, squeeze, stack, tile, tril, triu } from './core/ops/arrange.js';
 export { broadcastTo, type ReduceOptions, reshape, sum } from './core/ops/broadcast.js';
 export { arange, constant, full, ones, zeros, zerosLike } from './core/ops/constant.js';
-export { type Conv2dOptions, conv2d, type Padding2d, type Pair, type Window2d } from './core/ops/conv.js';
+export {
+  type ConvOptions,
+  type ConvTransposeOptions,
+  conv1d,
+  conv2d,
+  conv3d,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
+} from './core/ops/conv.js';
 export { type CumulativeOptions, cumprod, cumsum } from './core/ops/cumulative.js';
 export { einsum } from './core/ops/einsum.js';
 export {
@@ -47,7 +56,26 @@ export {
 export { gather, oneHot, scatterAdd, takeAlongAxis } from './core/ops/indexing.js';
 export { matmul } from './core/ops/linalg.js';
 export { concat, flip, type PadOptions, pad, slice, split, transpose } from './core/ops/movement.js';
-export { type MaxPoolOptions, maxPool2d } from './core/ops/pool.js';
+export {
+  type AdaptivePoolOptions,
+  type AvgPoolOptions,
+  adaptiveAvgPool1d,
+  adaptiveAvgPool2d,
+  adaptiveAvgPool3d,
+  adaptiveMaxPool1d,
+  adaptiveMaxPool2d,
+  adaptiveMaxPool3d,
+  avgPool1d,
+  avgPool2d,
+  avgPool3d,
+  type GlobalPoolOptions,
+  globalAvgPool,
+  globalMaxPool,
+  type MaxPoolOptions,
+  maxPool1d,
+  maxPool2d,
+  maxPool3d,
+} from './core/ops/pool.js';
 export {
   type ArgReduceOptions,
   argMax,
@@ -79,6 +107,7 @@ export {
 } from './core/ops/select.js';
 export { logSoftmax, type SoftmaxOptions, softmax } from './core/ops/softmax.js';
 export { argsort, type SortOptions, sort, type TopKOptions, topK } from './core/ops/sort.js';
+export type { Padding, PerAxis, SpatialRank, WindowOptions } from './core/ops/window.js';
 export { createRng, foldIn, keyFromSeed, permutation, type Rng, type RngKey, type RngState } from './core/rng.js';
 export type { Shape } from './core/shape.js';
 export type { Attribute, Emitter, Node, Op, RangeCheck, Spec, Tensor } from './core/tensor.js';

@@ -18,7 +18,7 @@ import {
   type Tensor,
   type Tensors,
 } from 'tracegrad';
-import { type Conv2dParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
+import { type ConvParams, conv2d, initConv2d, initLinear, linear } from 'tracegrad/layers';
 import { crossEntropyLoss } from 'tracegrad/losses';
 import { createBackend, writeFileAtomic } from 'tracegrad/node';
 import { initLayerNorm, type LayerNormParams, layerNorm } from 'tracegrad/norm';
@@ -50,7 +50,7 @@ const initial = {
 };
 type Params = Tensors<typeof initial>;
 
-function block(x: Tensor, conv: Conv2dParams, norm: LayerNormParams): Tensor {
+function block(x: Tensor, conv: ConvParams, norm: LayerNormParams): Tensor {
   const features = layerNorm(conv2d(x, conv, { padding: 'same' }), norm, { axis: 1 });
   return maxPool2d(relu(features), { kernelSize: 2 });
 }

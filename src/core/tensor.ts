@@ -96,7 +96,7 @@ export interface Emitter {
   scalar(value: number, dtype: DType): string;
   /** An initializer. */
   initializer(data: ArrayBufferView, shape: Shape, dtype: DType): string;
-  /** Emits another Tensor of the same trace, or finds it if it was. */
+  /** Emits another Tensor, of the same trace or built from its Tensors, or finds it if it was: ops can be written with ops. */
   value(tensor: Tensor): string;
   /** Asks the runtime to check the values fed to a leaf before every run. Ignored for other Tensors. */
   check(tensor: Tensor, check: RangeCheck): void;

@@ -1,4 +1,19 @@
-export { type Conv2dParams, conv2d, initConv2d } from './conv2d.js';
+export {
+  type ConvParams,
+  conv1d,
+  conv2d,
+  conv3d,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
+  type InitConvOptions,
+  initConv1d,
+  initConv2d,
+  initConv3d,
+  initConvTranspose1d,
+  initConvTranspose2d,
+  initConvTranspose3d,
+} from './conv.js';
 export { type DropoutOptions, dropout } from './dropout.js';
 export { type EmbeddingParams, embedding, initEmbedding } from './embedding.js';
 export {

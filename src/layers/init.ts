@@ -168,10 +168,16 @@ function dot(a: Float64Array, b: Float64Array): number {
 export type WeightAndBias<B extends boolean> = B extends true ? { weight: NDArray; bias: NDArray } : { weight: NDArray };
 
 /** PyTorch's default for layers: a weight of `shape` and a bias `[out]`, both uniform within `1 / sqrt(fanIn)`. */
-export function weightAndBias<B extends boolean>(fn: string, rng: Rng, shape: Shape, options: { bias?: B }): WeightAndBias<B> {
+export function weightAndBias<B extends boolean>(
+  fn: string,
+  rng: Rng,
+  shape: Shape,
+  options: { bias?: B },
+  out = shape[0] as number,
+): WeightAndBias<B> {
   checkOptions(fn, options, ['bias']);
   const bound = 1 / Math.sqrt(fans(fn, shape).in);
   const range = { low: -bound, high: bound };
   const weight = uniform(rng, shape, range);
-  return (options.bias === false ? { weight } : { weight, bias: uniform(rng, shape.slice(0, 1), range) }) as WeightAndBias<B>;
+  return (options.bias === false ? { weight } : { weight, bias: uniform(rng, [out], range) }) as WeightAndBias<B>;
 }

@@ -45,6 +45,7 @@ export function lower(
   const checks: { name: string; check: RangeCheck }[] = [];
   const inputNames = new Map(inputs.map(({ name, tensor }) => [tensor, name]));
   let count = 0;
+  let size = 0;
   let flops = 0;
   let bytes = 0;
 
@@ -74,7 +75,10 @@ export function lower(
       return initializer(data, [], dtype);
     },
     initializer,
-    value: (tensor) => names.get(tensor) as string,
+    value: (tensor) => {
+      write([tensor]);
+      return names.get(tensor) as string;
+    },
     check: (tensor, check) => {
       let source = tensor;
       while (transparent.has(source.node.op.name)) source = source.node.inputs[0] as Tensor;
@@ -83,32 +87,36 @@ export function lower(
     },
   };
 
-  for (const { name, tensor } of inputs) names.set(tensor, name);
-  const order = topologicalOrder(results, (tensor) => names.has(tensor));
-  for (const node of order) {
-    if (node.op === hostInputOp) {
-      const [tensor] = node.outputs as [Tensor];
-      const { compute } = node.attributes as { compute: HostCompute };
-      const name = `h${hostInputs.length}`;
-      hostInputs.push({ name, shape: tensor.shape, dtype: tensor.dtype, compute, tensor });
-      names.set(tensor, name);
-      continue;
+  /** Writes what `tensors` depend on and is not written yet. */
+  const write = (tensors: readonly Tensor[]): void => {
+    for (const node of topologicalOrder(tensors, (tensor) => names.has(tensor))) {
+      size++;
+      if (node.op === hostInputOp) {
+        const [tensor] = node.outputs as [Tensor];
+        const { compute } = node.attributes as { compute: HostCompute };
+        const name = `h${hostInputs.length}`;
+        hostInputs.push({ name, shape: tensor.shape, dtype: tensor.dtype, compute, tensor });
+        names.set(tensor, name);
+        continue;
+      }
+      // What has no elements needs no node, and on WebGPU has no kernels.
+      const empty = !node.op.leaf && node.outputs.every(({ shape }) => sizeOf(shape) === 0);
+      const written: readonly string[] = empty
+        ? node.outputs.map(({ shape, dtype }) => initializer(allocate(dtype, 0), shape, dtype))
+        : node.op.emit(
+            emitter,
+            node.inputs.map((x) => names.get(x) as string),
+            node,
+          );
+      node.outputs.forEach((tensor, i) => {
+        names.set(tensor, written[i] as string);
+        bytes += sizeOf(tensor.shape) * byteSize(tensor.dtype);
+      });
+      flops += (node.op.flops?.(node) ?? 0) + sizeOf(node.outputs[0]?.shape ?? []);
     }
-    // What has no elements needs no node, and on WebGPU has no kernels.
-    const empty = !node.op.leaf && node.outputs.every(({ shape }) => sizeOf(shape) === 0);
-    const written: readonly string[] = empty
-      ? node.outputs.map(({ shape, dtype }) => initializer(allocate(dtype, 0), shape, dtype))
-      : node.op.emit(
-          emitter,
-          node.inputs.map((x) => names.get(x) as string),
-          node,
-        );
-    node.outputs.forEach((tensor, i) => {
-      names.set(tensor, written[i] as string);
-      bytes += sizeOf(tensor.shape) * byteSize(tensor.dtype);
-    });
-    flops += (node.op.flops?.(node) ?? 0) + sizeOf(node.outputs[0]?.shape ?? []);
-  }
+  };
+  for (const { name, tensor } of inputs) names.set(tensor, name);
+  write(results);
 
   // Every output gets a name of its own; values that are also inputs, constants or other outputs are copied.
   const renamed = new Map<string, string>();
@@ -132,7 +140,7 @@ export function lower(
     outputs: outputs.map(({ name }, i) => info(name, results[i] as Tensor)),
   });
   const shapes = new Map([...names].map(([tensor, name]) => [rename(name), tensor.shape]));
-  return { graph, hostInputs, checks, flops, bytes, size: order.length, shapes };
+  return { graph, hostInputs, checks, flops, bytes, size, shapes };
 }
 
 /** Drops nodes and initializers that no output needs (an op may read past its inputs, leaving some unused). */

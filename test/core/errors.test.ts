@@ -1,15 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import { checkNumber, checkOneOf, checkOptions, show } from '../../src/core/errors.js';
 import {
+  adaptiveAvgPool2d,
+  adaptiveMaxPool1d,
   add,
   arange,
   argsort,
   array,
+  avgPool2d,
   broadcastTo,
   cast,
   concat,
   constant,
+  conv1d,
   conv2d,
+  conv3d,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
   createRng,
   cumprod,
   cumsum,
@@ -21,6 +29,8 @@ import {
   full,
   gather,
   gelu,
+  globalAvgPool,
+  globalMaxPool,
   grad,
   gradients,
   greater,
@@ -31,6 +41,7 @@ import {
   matmul,
   max,
   maximum,
+  maxPool1d,
   maxPool2d,
   mean,
   mul,
@@ -201,41 +212,119 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
       "RangeError: einsum: operands[1]: expected size 1 along axis 1, which is 'i', received float32[1, 3]",
     ],
   ],
-  'conv2d and maxPool2d': [
+  convolutions: [
     [
       () => conv2d(image, leaf([3, 1, 2, 2])),
-      'RangeError: conv2d: expected x [N, C, H, W] and weight [O, C, kernel height, kernel width] of one dtype, received float32[1, 2, 4, 4] and float32[3, 1, 2, 2]',
+      'RangeError: conv2d: expected x [N, C, H, W] and weight [O, C / groups, kernel height, kernel width] of one dtype, received float32[1, 2, 4, 4] and float32[3, 1, 2, 2] with groups 1',
     ],
     [() => conv2d(image, floats(3, 2, 5, 5)), 'RangeError: conv2d: the window spans 5 elements, but the padded height is 4'],
     [
       () => conv2d(image, floats(3, 2, 1, 3), { dilation: 2 }),
       'RangeError: conv2d: the window spans 5 elements, but the padded width is 4',
     ],
-    [() => conv2d(image, kernels, { stride: 0 }), 'RangeError: conv2d: stride: expected a positive integer or two of them, received 0'],
+    [
+      () => conv2d(image, kernels, { stride: 0 }),
+      'RangeError: conv2d: stride: expected an integer >= 1, or a list of one for each of height, width, received 0',
+    ],
+    [
+      () => conv2d(image, kernels, { dilation: wrong([1]) }),
+      'RangeError: conv2d: dilation: expected an integer >= 1, or a list of one for each of height, width, received [1]',
+    ],
     [
       () => conv2d(image, kernels, { padding: wrong('full') }),
-      "TypeError: conv2d: padding: expected 'same', 'valid', an integer >= 0, or one or two of them for each of two axes, received 'full'",
+      "TypeError: conv2d: padding: expected 'same', 'valid', an integer >= 0, or a list of one or of [before, after] for each of height, width, received 'full'",
     ],
     [
       () => conv2d(image, kernels, { padding: wrong([1, 1, 1, 1]) }),
-      "TypeError: conv2d: padding: expected 'same', 'valid', an integer >= 0, or one or two of them for each of two axes, received [1, 1, 1, 1]",
+      "TypeError: conv2d: padding: expected 'same', 'valid', an integer >= 0, or a list of one or of [before, after] for each of height, width, received [1, 1, 1, 1]",
     ],
     [
-      () => conv2d(image, kernels, wrong({ groups: 2 })),
-      "TypeError: conv2d: unknown option 'groups'; the options are stride, padding, dilation, bias",
+      () => conv2d(image, kernels, wrong({ group: 2 })),
+      "TypeError: conv2d: unknown option 'group'; the options are stride, padding, dilation, groups, bias",
+    ],
+    [() => conv2d(image, kernels, { groups: 0 }), 'RangeError: conv2d: groups: expected a positive integer, received 0'],
+    [
+      () => conv2d(image, kernels, { groups: 2 }),
+      'RangeError: conv2d: expected x [N, C, H, W] and weight [O, C / groups, kernel height, kernel width] of one dtype, received float32[1, 2, 4, 4] and float32[3, 2, 2, 2] with groups 2',
+    ],
+    [
+      () => conv2d(image, floats(3, 1, 2, 2), { groups: 2 }),
+      'RangeError: conv2d: groups: expected a divisor of the 3 channels of the result, received 2',
     ],
     [() => conv2d(image, kernels, { bias: floats(2) }), 'RangeError: conv2d: bias: expected float32[3], received float32[2]'],
+    [
+      () => conv1d(image, kernels),
+      'RangeError: conv1d: expected x [N, C, L] and weight [O, C / groups, kernel length] of one dtype, received float32[1, 2, 4, 4] and float32[3, 2, 2, 2] with groups 1',
+    ],
+    [
+      () => conv3d(floats(1, 2, 3, 4, 4), floats(3, 2, 4, 2, 2)),
+      'RangeError: conv3d: the window spans 4 elements, but the padded depth is 3',
+    ],
+    [
+      () => convTranspose2d(image, kernels),
+      'RangeError: convTranspose2d: expected x [N, C, H, W] and weight [C, O / groups, kernel height, kernel width] of one dtype, received float32[1, 2, 4, 4] and float32[3, 2, 2, 2] with groups 1',
+    ],
+    [
+      () => convTranspose2d(image, floats(2, 3, 2, 2), { stride: 2, outputPadding: [1, 2] }),
+      'RangeError: convTranspose2d: outputPadding: expected less than the stride, [2, 2], received [1, 2]',
+    ],
+    [
+      () => convTranspose2d(image, floats(2, 3, 2, 2), { stride: 2, outputPadding: 1, padding: 'same' }),
+      "RangeError: convTranspose2d: outputPadding: expected 0 with padding 'same', received 1",
+    ],
+    [
+      () => convTranspose1d(floats(1, 2, 2), floats(2, 1, 2), { padding: 2 }),
+      'RangeError: convTranspose1d: padding: expected less than what leaves nothing of the result, whose size is [-1], received 2',
+    ],
+    [
+      () => convTranspose2d(image, floats(2, 3, 2, 2), { bias: floats(2) }),
+      'RangeError: convTranspose2d: bias: expected float32[3], received float32[2]',
+    ],
+    [
+      () => convTranspose3d(floats(1, 3, 2, 2, 2), floats(3, 1, 2, 2, 2), { groups: 2 }),
+      'RangeError: convTranspose3d: groups: expected a divisor of the 3 channels of x, received 2',
+    ],
+  ],
+  pools: [
     [() => maxPool2d(x, { kernelSize: 2 }), 'RangeError: maxPool2d: x: expected a Tensor [N, C, H, W], received float32[2, 3]'],
     [
       () => maxPool2d(image, wrong({})),
-      'RangeError: maxPool2d: kernelSize: expected a positive integer or two of them, received undefined',
+      'RangeError: maxPool2d: kernelSize: expected an integer >= 1, or a list of one for each of height, width, received undefined',
     ],
     [() => maxPool2d(image, wrong(undefined)), 'TypeError: maxPool2d: options: expected an object, received undefined'],
     [
       () => maxPool2d(image, { kernelSize: 2, padding: 2 }),
-      'RangeError: maxPool2d: padding: expected at most half of kernelSize, received 2',
+      'RangeError: maxPool2d: padding: expected an element of x in every window, received 2',
+    ],
+    [
+      () => maxPool1d(floats(1, 2, 2), { kernelSize: 2, stride: 1, dilation: 3, padding: 1 }),
+      'RangeError: maxPool1d: padding: expected an element of x in every window, received 1',
     ],
     [() => maxPool2d(image, { kernelSize: 5 }), 'RangeError: maxPool2d: the window spans 5 elements, but the padded height is 4'],
+    [
+      () => avgPool2d(image, wrong({ kernelSize: 2, dilation: 2 })),
+      "TypeError: avgPool2d: unknown option 'dilation'; the options are kernelSize, stride, padding, countIncludePad",
+    ],
+    [
+      () => avgPool2d(image, wrong({ kernelSize: 2, countIncludePad: 0 })),
+      'TypeError: avgPool2d: countIncludePad: expected true or false, received 0',
+    ],
+    [
+      () => globalAvgPool(x),
+      'RangeError: globalAvgPool: x: expected a Tensor [N, C, ...] with at least one spatial axis, received float32[2, 3]',
+    ],
+    [
+      () => globalMaxPool(floats(1, 2, 0)),
+      'RangeError: globalMaxPool: x: expected at least one element along every spatial axis, received float32[1, 2, 0]',
+    ],
+    [
+      () => adaptiveAvgPool2d(image, { outputSize: 0 }),
+      'RangeError: adaptiveAvgPool2d: outputSize: expected an integer >= 1, or a list of one for each of height, width, received 0',
+    ],
+    [
+      () => adaptiveMaxPool1d(image, { outputSize: 2 }),
+      'RangeError: adaptiveMaxPool1d: x: expected a Tensor [N, C, L], received float32[1, 2, 4, 4]',
+    ],
   ],
   lookups: [
     [() => gather(x, x), 'TypeError: gather: indices: expected an int32 Tensor, received float32[2, 3]'],

@@ -3,7 +3,12 @@ import { createRng, type NDArray, type Rng, toNumbers } from '../../src/index.js
 import {
   heNormal,
   heUniform,
+  initConv1d,
   initConv2d,
+  initConv3d,
+  initConvTranspose1d,
+  initConvTranspose2d,
+  initConvTranspose3d,
   initEmbedding,
   initLinear,
   initSelfAttention,
@@ -46,6 +51,8 @@ const uniforms: [string, (rng: Rng) => NDArray, number][] = [
   ['xavierUniform', (rng) => xavierUniform(rng, conv), Math.sqrt(6 / 1800)],
   ['initLinear', (rng) => initLinear(rng, 120, 80).weight, 1 / Math.sqrt(120)],
   ['initConv2d', (rng) => initConv2d(rng, 8, 32, [9, 5]).weight, 1 / Math.sqrt(360)],
+  ['initConv1d of groups', (rng) => initConv1d(rng, 40, 80, 5, { groups: 4 }).weight, 1 / Math.sqrt(50)],
+  ['initConvTranspose2d of groups', (rng) => initConvTranspose2d(rng, 80, 40, [2, 5], { groups: 4 }).weight, 1 / 10],
   ['initSelfAttention, projections', (rng) => initSelfAttention(rng, 64).qkv.weight, 1 / 8],
   ['initSelfAttention, output', (rng) => initSelfAttention(rng, 128).out.weight, 1 / Math.sqrt(128)],
 ];
@@ -170,6 +177,11 @@ describe('initial parameters', () => {
     expect(shapes(initLinear(rng, 3, 4, { bias: false }))).toEqual({ weight: [4, 3] });
     expect(shapes(initConv2d(rng, 3, 4, 5))).toEqual({ weight: [4, 3, 5, 5], bias: [4] });
     expect(shapes(initConv2d(rng, 3, 4, [1, 2], { bias: false }))).toEqual({ weight: [4, 3, 1, 2] });
+    expect(shapes(initConv1d(rng, 4, 6, [3], { groups: 2 }))).toEqual({ weight: [6, 2, 3], bias: [6] });
+    expect(shapes(initConv3d(rng, 3, 4, [1, 2, 5]))).toEqual({ weight: [4, 3, 1, 2, 5], bias: [4] });
+    expect(shapes(initConvTranspose1d(rng, 3, 4, 2, { bias: false }))).toEqual({ weight: [3, 4, 2] });
+    expect(shapes(initConvTranspose2d(rng, 4, 6, 3, { groups: 2 }))).toEqual({ weight: [4, 3, 3, 3], bias: [6] });
+    expect(shapes(initConvTranspose3d(rng, 3, 4, 2))).toEqual({ weight: [3, 4, 2, 2, 2], bias: [4] });
     expect(shapes(initEmbedding(rng, 10, 3))).toEqual({ weight: [10, 3] });
     const { qkv, out } = initSelfAttention(rng, 4);
     expect([shapes(qkv), shapes(out)]).toEqual([
@@ -189,7 +201,12 @@ describe('initial parameters', () => {
   const mistakes: [() => unknown, string][] = [
     [() => initLinear(rng, 0, 4), 'initLinear: inFeatures: expected a positive integer, received 0'],
     [() => initLinear(rng, 3, 4, { biases: false } as object), "initLinear: unknown option 'biases'; the options are bias"],
-    [() => initConv2d(rng, 3, 4, [1, 0]), 'initConv2d: kernelSize: expected a positive integer or two of them, received [1, 0]'],
+    [
+      () => initConv2d(rng, 3, 4, [1, 0]),
+      'initConv2d: kernelSize: expected an integer >= 1, or a list of one for each of height, width, received [1, 0]',
+    ],
+    [() => initConv1d(rng, 3, 4, 2, { groups: 2 }), 'initConv1d: groups: expected a divisor of the 3 and 4 channels, received 2'],
+    [() => initConv3d(rng, 3, 4, 2, { biases: false } as object), "initConv3d: unknown option 'biases'; the options are bias, groups"],
     [() => initConv2d(rng, 3, 1.5, 2), 'initConv2d: outChannels: expected a positive integer, received 1.5'],
     [() => initEmbedding(rng, -1, 4), 'initEmbedding: vocabulary: expected a positive integer, received -1'],
     [() => initSelfAttention(rng, 0), 'initSelfAttention: features: expected a positive integer, received 0'],

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { array, gradients, mul, type NDArray, type Shape, sum, type Tensor, toNumbers } from '../../src/index.js';
+import * as tracegrad from '../../src/index.js';
+import { arange, array, gradients, mul, type NDArray, type Shape, sum, type Tensor, toNumbers } from '../../src/index.js';
+import * as layers from '../../src/layers/index.js';
 import {
-  type Conv2dParams,
+  type ConvParams,
   conv2d,
   type EmbeddingParams,
   embedding,
@@ -123,8 +125,43 @@ describe.each(devices)('on %s', (_, backend) => {
   ])('conv2d convolves %s', async (_, withBias, options) => {
     const x = normalArray(1, [2, 3, 7, 6]);
     const params = { weight: normalArray(2, [4, 3, 3, 2]), ...(withBias ? { bias: normalArray(3, [4]) } : {}) };
-    const y = await run(backend, (input: Tensor, p: Conv2dParams) => conv2d(input, p, options), x, params);
+    const y = await run(backend, (input: Tensor, p: ConvParams) => conv2d(input, p, options), x, params);
     expectClose('y', toNumbers(y), convReference(x, params.weight, params.bias, options), 1e-5);
+  });
+
+  type Layer = (x: Tensor, p: ConvParams, options: never) => Tensor;
+  type Op = (x: Tensor, weight: Tensor, options: never) => Tensor;
+  it.each<[string, Layer, Op, Shape, Shape, object]>([
+    ['conv1d', layers.conv1d, tracegrad.conv1d, [2, 4, 6], [6, 2, 3], { groups: 2, padding: 1 }],
+    ['conv2d', layers.conv2d, tracegrad.conv2d, [2, 4, 5, 4], [4, 1, 3, 3], { groups: 4, padding: 'same', stride: 2 }],
+    ['conv3d', layers.conv3d, tracegrad.conv3d, [1, 2, 3, 4, 3], [6, 2, 2, 2, 2], { dilation: [1, 2, 1] }],
+    [
+      'convTranspose1d',
+      layers.convTranspose1d,
+      tracegrad.convTranspose1d,
+      [2, 4, 6],
+      [4, 3, 3],
+      { groups: 2, stride: 2, outputPadding: 1 },
+    ],
+    ['convTranspose2d', layers.convTranspose2d, tracegrad.convTranspose2d, [2, 3, 3, 4], [3, 6, 2, 2], { stride: [2, 1] }],
+    ['convTranspose3d', layers.convTranspose3d, tracegrad.convTranspose3d, [1, 2, 2, 3, 2], [2, 6, 2, 2, 2], { stride: 2, padding: 1 }],
+  ])('%s is the op with parameters', async (_, layer, op, shape, kernel, options) => {
+    const given = options as never;
+    const results = await run(
+      backend,
+      (x: Tensor, weight: Tensor) => {
+        const [, channels] = op(x, weight, given).shape as [number, number];
+        const bias = arange(channels, 'float32');
+        return [
+          [layer(x, { weight, bias }, given), op(x, weight, { ...options, bias } as never)],
+          [layer(x, { weight }, given), op(x, weight, given)],
+        ] as const;
+      },
+      normalArray(1, shape),
+      normalArray(2, kernel),
+    );
+    for (const [found, wanted] of results) expect(found).toEqual(wanted);
+    expect(results[0][0]).not.toEqual(results[1][0]);
   });
 
   it('embedding takes rows, and adds their gradients up', async () => {
@@ -330,7 +367,7 @@ describe('layers', () => {
     ],
     [
       'conv2d without a weight',
-      () => conv2d(leaf([1, 2, 3, 3]), {} as Conv2dParams),
+      () => conv2d(leaf([1, 2, 3, 3]), {} as ConvParams),
       'conv2d: weight: expected a Tensor (is a parameter missing?), received undefined',
     ],
   ])('reject %s', (_, build, message) => {

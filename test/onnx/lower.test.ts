@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { inputLeaf } from '../../src/core/leaf.js';
 import { expectRange } from '../../src/core/ops/indexing.js';
+import { apply, type Op } from '../../src/core/tensor.js';
 import {
   add,
   constant,
@@ -51,6 +52,18 @@ describe('lower', () => {
     expect(unused.shape).toEqual([2, 3]);
     expect(graph.nodes).toEqual([{ type: 'Relu', inputs: ['x'], outputs: ['out'], attributes: {} }]);
     expect(graph.inputs.map(({ name }) => name)).toEqual(['x', 'y']);
+  });
+
+  it('writes what an op builds from its inputs while it is written', () => {
+    const twiceOp: Op<[Tensor], null> = {
+      name: 'twice',
+      infer: ([input]) => [input],
+      emit: (graph, _, { inputs: [input] }) => [graph.value(add(relu(input), relu(input)))],
+    };
+    const found = lowered({ x }, { out: neg(apply(twiceOp, [exp(x)], null)[0]) });
+    expect(types(found)).toEqual(['Exp', 'Relu', 'Relu', 'Add', 'Neg']);
+    expect(found.size).toBe(6);
+    checkWellFormed(found.graph);
   });
 
   it('leaves out nodes that an op reads past', () => {

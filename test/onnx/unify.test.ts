@@ -1,21 +1,26 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   type Axes,
+  adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
   add,
   arange,
   array,
+  avgPool2d,
   type Backend,
   cast,
   compile,
   concat,
   constant,
   conv2d,
+  convTranspose2d,
   createRng,
   cumsum,
   einsum,
   exp,
   flip,
   gather,
+  globalMaxPool,
   gradients,
   hostInput,
   matmul,
@@ -169,6 +174,28 @@ const cases: Case[] = [
     run: (x, i) => scatterAdd(ones([2, 4]), i as Tensor, x),
   },
   { name: 'max pooling', axes: rows, inputs: (n) => [floats(n, 2, 4, 4)], run: (x) => maxPool2d(x, { kernelSize: 2 }) },
+  {
+    name: 'pooling with overlap and padding',
+    axes: rows,
+    inputs: (n) => [floats(n, 2, 5, 4)],
+    run: (x) => {
+      const options = { kernelSize: 3, stride: 2, padding: 1 };
+      return add(maxPool2d(x, options), avgPool2d(x, { ...options, countIncludePad: false }));
+    },
+  },
+  {
+    name: 'pooling of bins',
+    axes: rows,
+    inputs: (n) => [floats(n, 2, 5, 4)],
+    run: (x) =>
+      add(add(adaptiveAvgPool2d(x, { outputSize: 3 }), adaptiveMaxPool2d(x, { outputSize: 3 })), globalMaxPool(x, { keepDims: true })),
+  },
+  {
+    name: 'convolution of groups and back',
+    axes: [named('batch'), null, null],
+    inputs: (n) => [floats(n, 4, 5, 5), floats(8, 1, 3, 3), floats(8, 1, 2, 2)],
+    run: (x, w, v) => convTranspose2d(conv2d(x, w as Tensor, { groups: 4, stride: 2 }), v as Tensor, { groups: 4, stride: 2 }),
+  },
   {
     name: 'convolution',
     axes: [named('batch'), null],

@@ -134,34 +134,74 @@ function logSumExp(elements: readonly number[]): number {
   return top + Math.log(elements.reduce((total, x) => total + Math.exp(x - top), 0));
 }
 
-/** Sliding windows, as the attributes of convolutions and poolings give them. */
+/** Sliding windows, as the attributes of convolutions and poolings give them; padding is that before every axis, then that after. */
 interface Window {
-  readonly kernel: readonly [number, number];
-  readonly stride: readonly [number, number];
-  readonly dilation: readonly [number, number];
-  readonly padding: readonly [number, number, number, number];
+  readonly kernel: readonly number[];
+  readonly stride: readonly number[];
+  readonly dilation: readonly number[];
+  readonly padding: readonly number[];
 }
 
-/** What tap `[i, j]` of the window at `[h, w]` sees: a position of an image of `size`, or undefined in the padding. */
-function seenBy({ stride, dilation, padding }: Window, size: readonly number[], [h, w]: readonly number[], [i, j]: readonly number[]) {
-  const y = (h as number) * stride[0] + (i as number) * dilation[0] - padding[0];
-  const x = (w as number) * stride[1] + (j as number) * dilation[1] - padding[1];
-  const inside = y >= 0 && x >= 0 && y < (size[0] as number) && x < (size[1] as number);
-  return inside ? ([y, x] as const) : undefined;
+/** What a tap of a window sees: a position of an image of `size`, or undefined in the padding. */
+function seenBy({ stride, dilation, padding }: Window, size: readonly number[], window: readonly number[], tap: readonly number[]) {
+  const position = size.map(
+    (_, axis) =>
+      (window[axis] as number) * (stride[axis] as number) + (tap[axis] as number) * (dilation[axis] as number) - (padding[axis] as number),
+  );
+  return position.every((i, axis) => i >= 0 && i < (size[axis] as number)) ? position : undefined;
 }
 
 const windowsOver = (size: readonly number[], { kernel, stride, dilation, padding }: Window): number[] =>
   size.map((length, axis) => {
     const spanned = (dilation[axis] as number) * ((kernel[axis] as number) - 1) + 1;
+    const padded = length + (padding[axis] as number) + (padding[axis + size.length] as number);
     let count = 0;
-    for (
-      let start = 0;
-      start + spanned <= length + (padding[axis] as number) + (padding[axis + 2] as number);
-      start += stride[axis] as number
-    )
-      count++;
+    for (let start = 0; start + spanned <= padded; start += stride[axis] as number) count++;
     return count;
   });
+
+interface Convolution extends Window {
+  readonly groups: number;
+}
+
+/**
+ * Visits every product of a convolution of images `[batch, channels, ...size]` by kernels `[out, channels / groups, ...kernel]`: the positions of
+ * its three elements in the data of image, weight and result.
+ */
+function forEachProduct(
+  window: Convolution,
+  [batch, channels, ...size]: readonly number[],
+  [out, inner, ...kernel]: readonly number[],
+  [, , ...windows]: readonly number[],
+  visit: (image: number, weight: number, result: number) => void,
+): void {
+  // Pairs of a tap and a pixel that meet, for every window.
+  const meetings: (readonly [number, number])[][] = [];
+  forEachIndex(windows, (position) => {
+    const pairs: (readonly [number, number])[] = [];
+    forEachIndex(kernel, (tap) => {
+      const seen = seenBy(window, size, position, tap);
+      if (seen) pairs.push([offset(kernel, tap), offset(size, seen)]);
+    });
+    meetings.push(pairs);
+  });
+  const [pixels, taps] = [sizeOf(size), sizeOf(kernel)];
+  forEachIndex([batch as number, out as number], ([n, o]) => {
+    const group = Math.floor((o as number) / ((out as number) / window.groups));
+    meetings.forEach((pairs, position) => {
+      const result = ((n as number) * (out as number) + (o as number)) * meetings.length + position;
+      for (let c = 0; c < (inner as number); c++) {
+        const image = ((n as number) * (channels as number) + group * (inner as number) + c) * pixels;
+        const weight = ((o as number) * (inner as number) + c) * taps;
+        for (const [tap, pixel] of pairs) visit(image + pixel, weight + tap, result);
+      }
+    });
+  });
+}
+
+/** Adds its bias to every channel. */
+const withBias = (y: RefArray, bias: RefArray | undefined): RefArray =>
+  bias ? build(y.shape, (index) => at(y, ...index) + at(bias, index[1] as number)) : y;
 
 /**
  * One entry per op. A new op needs one here before its tests can run.
@@ -290,44 +330,29 @@ const rules: Readonly<Record<string, Rule>> = {
   }),
 
   // conv.ts, pool.ts
-  conv2d: single<Window>(([image, kernels, bias], window) => {
+  conv: single<Convolution>(([image, kernels, bias], window) => {
     const [x, weight] = [image as RefArray, kernels as RefArray];
-    const [batch, channels, ...size] = x.shape as [number, number, number, number];
-    const [out, , ...kernel] = weight.shape as [number, number, number, number];
-    const y = filled([batch, out, ...windowsOver(size, window)], 0);
-    forEachIndex(y.shape, ([n, o, h, w]) => {
-      if (bias) addAt(y, [n, o, h, w] as number[], at(bias, o as number));
-      forEachIndex([channels, ...kernel], ([c, i, j]) => {
-        const seen = seenBy(window, size, [h as number, w as number], [i as number, j as number]);
-        if (!seen) return;
-        const product = at(x, n as number, c as number, ...seen) * at(weight, o as number, c as number, i as number, j as number);
-        addAt(y, [n, o, h, w] as number[], product);
-      });
+    const y = filled([x.shape[0] as number, weight.shape[0] as number, ...windowsOver(x.shape.slice(2), window)], 0);
+    forEachProduct(window, x.shape, weight.shape, y.shape, (from, by, to) => {
+      y.data[to] = (y.data[to] as number) + (x.data[from] as number) * (weight.data[by] as number);
     });
-    return y;
+    return withBias(y, bias);
   }),
-  convInput: single<Window & { size: readonly number[] }>(([gradient, kernels], { size, ...window }) => {
-    const [g, weight] = [gradient as RefArray, kernels as RefArray];
-    const [, channels, ...kernel] = weight.shape as [number, number, number, number];
-    const dx = filled([g.shape[0] as number, channels, ...size], 0);
-    forEachIndex(g.shape, ([n, o, h, w]) => {
-      forEachIndex([channels, ...kernel], ([c, i, j]) => {
-        const seen = seenBy(window, size, [h as number, w as number], [i as number, j as number]);
-        if (!seen) return;
-        const product =
-          at(g, n as number, o as number, h as number, w as number) * at(weight, o as number, c as number, i as number, j as number);
-        addAt(dx, [n as number, c as number, ...seen], product);
-      });
+  convTranspose: single<Convolution & { size: readonly number[] }>(([image, kernels, bias], { size, ...window }) => {
+    const [x, weight] = [image as RefArray, kernels as RefArray];
+    const y = filled([x.shape[0] as number, (weight.shape[1] as number) * window.groups, ...size], 0);
+    forEachProduct(window, y.shape, weight.shape, x.shape, (to, by, from) => {
+      y.data[to] = (y.data[to] as number) + (x.data[from] as number) * (weight.data[by] as number);
     });
-    return dx;
+    return withBias(y, bias);
   }),
-  maxPool2d: single<Window>(([image], window) => {
+  maxPool: single<Window>(([image], window) => {
     const x = image as RefArray;
-    const [batch, channels, ...size] = x.shape as [number, number, number, number];
-    return build([batch, channels, ...windowsOver(size, window)], ([n, c, h, w]) => {
+    const [batch, channels, ...size] = x.shape as [number, number, ...number[]];
+    return build([batch, channels, ...windowsOver(size, window)], ([n, c, ...position]) => {
       let top = Number.NEGATIVE_INFINITY;
       forEachIndex(window.kernel, (tap) => {
-        const seen = seenBy(window, size, [h as number, w as number], tap);
+        const seen = seenBy(window, size, position, tap);
         if (seen) top = Math.max(top, at(x, n as number, c as number, ...seen));
       });
       return top;
