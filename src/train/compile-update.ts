@@ -2,14 +2,13 @@ import { type ArrayLike, isArrayLike, type NDArray, toNDArray } from '../core/ar
 import { checkOptions, wrongType } from '../core/errors.js';
 import { mapRecord, mapTree } from '../core/tree.js';
 import type { Arrays as ArraysOf, Tensors } from '../core/types.js';
-import { plainGradients } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
 import { type Backend, openBackend } from '../runtime/backend.js';
 import type { Arrays, Updater } from './engine.js';
 import { Reader } from './reader.js';
 import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams } from './run.js';
 import { difference, type Snapshotable } from './snapshot.js';
-import type { UpdateJob } from './step-trace.js';
+import { type UpdateJob, wholeBatch } from './step-trace.js';
 
 /** A tree like `T` in which arrays may be missing. */
 export type Partially<T> = T extends ArrayLike ? T | undefined : T extends object ? { [K in keyof T]?: Partially<T[K]> | undefined } : T;
@@ -92,7 +91,7 @@ export async function compileUpdate<P>(
   const rate = new LearningRate(optimizer);
   const job: UpdateJob = {
     optimizer,
-    strategy: optimizer.gradients ?? plainGradients,
+    strategy: optimizer.gradients ?? wholeBatch,
     paramTree: tree.fill,
     trainable: Object.keys(tree.arrays),
     learningRate: rate.at,

@@ -87,6 +87,9 @@ export interface GradientTrace {
   readonly extra: Readonly<Record<string, Named>>;
 }
 
+/** The strategy of a step that nobody has one for: one gradient of the whole batch. */
+export const wholeBatch: GradientStrategy = { gradients: (evaluate) => evaluate() };
+
 /** Where the gradients of a step come from. */
 export type GradientTracer = (held: Held, batch: readonly Tensor[], source: BatchSource, variant: string) => GradientTrace;
 

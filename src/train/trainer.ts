@@ -14,7 +14,7 @@ import { type Predict, Prediction } from './prediction.js';
 import { Reader } from './reader.js';
 import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams, readTree } from './run.js';
 import type { Snapshot, Snapshotable } from './snapshot.js';
-import { type GradientTracer, type Job, traceGradients } from './step-trace.js';
+import { type GradientTracer, type Job, traceGradients, wholeBatch } from './step-trace.js';
 
 export interface TrainerOptions<P, B, X, Y, S = unknown, M extends string = string> {
   /** The loss of a batch. Metrics, state and values per sample get no gradient. */
@@ -171,7 +171,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     if (value !== undefined && typeof value !== 'function') throw wrongType(fn, name, 'a function', value);
   }
   checkOptimizer(fn, optimizer);
-  const strategy = options.gradients ?? optimizer.gradients ?? { gradients: (evaluate) => evaluate() };
+  const strategy = options.gradients ?? optimizer.gradients ?? wholeBatch;
   if (typeof strategy.gradients !== 'function') throw wrongType(fn, 'gradients', 'a gradient strategy', strategy);
   if (options.gradients && optimizer.gradients) throw new TypeError(`${fn}: gradients: the optimizer asks for a strategy of its own`);
   if (typeof debugNonFinite !== 'boolean') throw wrongType(fn, 'debugNonFinite', 'true or false', debugNonFinite);
