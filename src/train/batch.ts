@@ -31,14 +31,19 @@ export function rowsOf(leaves: readonly Leaf[]): number | undefined {
   return leaves[first]?.shape[axes[first] as number];
 }
 
+/** The leaves of a batch as they are traced, which may be at another size than they came in. */
+export const tracedLeaves = (leaves: readonly Leaf[], tensors: readonly Tensor[]): Leaf[] =>
+  leaves.map((leaf, i) => ({ ...leaf, shape: (tensors[i] as Tensor).shape }));
+
 /** Part `index` of `count` of every Tensor of a batch; the sizes of the parts differ by at most one. */
 export function partOf(
   fn: string,
-  leaves: readonly Leaf[],
+  given: readonly Leaf[],
   tensors: readonly Tensor[],
   [index, count]: readonly [number, number],
 ): Tensor[] {
   if (count === 1) return [...tensors];
+  const leaves = tracedLeaves(given, tensors);
   const rows = rowsOf(leaves);
   if (rows === undefined) throw new Error(`${fn}: a batch is cut along the axis called '${BATCH}' in axes, and there is none`);
   if (rows < count) throw outOfRange(fn, 'batch', `at least ${count} rows, as many as the gradient strategy cuts it into`, rows);

@@ -14,7 +14,7 @@ import type { Evaluate, GradientStrategy, Named } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
 import { withTensors } from '../runtime/edge.js';
 import type { Leaf } from '../runtime/program.js';
-import { partOf, rowsOf } from './batch.js';
+import { partOf, rowsOf, tracedLeaves } from './batch.js';
 import { type LossContext, type LossResult, metricOf, type Outcome, outcomeOf, type Place, packMetrics } from './outcome.js';
 
 const fn = 'trainer.step';
@@ -67,8 +67,7 @@ export function traceLoss(
   const mask = source.masked ? (tensors.at(-1) as Tensor) : undefined;
   const batch = withTensors(source.tree, tensors.values());
   const context: LossContext = { training, state: job.stateTree(state), ...(mask ? { mask } : {}) };
-  const moved = source.leaves.map((leaf, i) => ({ ...leaf, shape: (tensors[i] as Tensor).shape }));
-  const outcome = outcomeOf(fn, job.loss(job.paramTree(params), batch, context), rowsOf(moved), mask);
+  const outcome = outcomeOf(fn, job.loss(job.paramTree(params), batch, context), rowsOf(tracedLeaves(source.leaves, tensors)), mask);
   if (mask && !topologicalOrder([outcome.loss]).includes(mask.node)) {
     throw new Error(`${fn}: with padTo the loss must leave out the rows where context.mask is 0, and it does not use the mask`);
   }

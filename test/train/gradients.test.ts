@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { array, div, greater, mul, type NDArray, ones, square, sub, sum, type Tensor, toNumbers, where } from '../../src/index.js';
+import { createBackend } from '../../src/node.js';
 import {
   accumulatedGradients,
   adam,
@@ -15,8 +16,10 @@ import {
   transform,
 } from '../../src/optim/index.js';
 import { slot } from '../../src/optim/transform.js';
+import type { OrtBackend } from '../../src/runtime/backend.js';
 import { createTrainer } from '../../src/train/index.js';
 import { expectClose } from '../support/close.js';
+import { countSessions } from '../support/sessions.js';
 import { testDevices } from '../support/test-devices.js';
 import {
   type Batch,
@@ -372,4 +375,14 @@ describe('gradient strategies: options', () => {
     expect([...state['first.w']!.data].every((g) => g !== 0)).toBe(true);
     expect((await trainer.params()).b).toEqual(initial().b);
   });
+});
+
+it('micro-batches of batches of other sizes share sessions', async () => {
+  await using backend = await createBackend({ device: 'cpu' });
+  const sessions = countSessions(backend as OrtBackend);
+  await using trainer = await regression(backend, { gradients: accumulatedGradients({ parts: 2 }) });
+  const before = sessions.created;
+  for (const size of [8, 10, 6, 12, 14, 9, 11, 7, 13]) await trainer.step(rows(0, size));
+  // Halves that are equal, halves that are not, and the first pair of neighbours, whose first halves are alike.
+  expect(sessions.created - before).toBeLessThanOrEqual(3);
 });
