@@ -56,7 +56,19 @@ function withoutPeers(): void {
 function withPeers(): void {
   link('onnxruntime-node');
   link('ndarray');
-  runNode(`import { createBackend } from 'tracegrad/node'; await (await createBackend({ device: 'cpu' })).close();`);
+  // A step, as what a device needs is loaded when it is.
+  runNode(`
+    import { array, mean, square } from 'tracegrad';
+    import { createBackend } from 'tracegrad/node';
+    import { adam } from 'tracegrad/optim';
+    import { createTrainer } from 'tracegrad/train';
+    const backend = await createBackend({ device: 'cpu' });
+    const options = { loss: ({ w }) => mean(square(w)), params: { w: array([1, 2]) }, optimizer: adam(), axes: null };
+    const trainer = await createTrainer(backend, options);
+    const { loss } = await trainer.step([]);
+    if (loss !== 2.5) throw new Error('the loss is ' + loss);
+    await backend.close();
+  `);
   runNode(`await import('tracegrad/ndarray');`);
 }
 

@@ -351,7 +351,7 @@ export const conv1d = (x: Tensor, weight: Tensor, options: ConvOptions<1> = {}):
  *
  * @param x `[N, C, H, W]`, float
  * @param weight `[O, C / groups, kernel height, kernel width]`, of the same dtype
- * @param options.stride,options.dilation default 1
+ * @param options.stride default 1, like `dilation`
  * @param options.padding default 0
  * @param options.groups default 1; output channels of a group see only the input channels of that group
  * @param options.bias `[O]`
@@ -403,7 +403,7 @@ export const convTranspose1d = (x: Tensor, weight: Tensor, options: ConvTranspos
  *
  * @param x `[N, C, H, W]`, float
  * @param weight `[C, O / groups, kernel height, kernel width]`, of the same dtype, as in PyTorch
- * @param options.stride,options.dilation default 1
+ * @param options.stride default 1, like `dilation`
  * @param options.padding what is taken off the result, default 0; with `'same'` its size is that of `x` times the stride
  * @param options.outputPadding default 0; tells apart the sizes that a convolution with this stride leads to that of `x`. Unlike in
  *   PyTorch it is less than the stride even where the dilation is more
