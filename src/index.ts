@@ -53,7 +53,7 @@ export {
   sub,
   tanh,
 } from './core/ops/elementwise.js';
-export { gather, oneHot, scatterAdd, takeAlongAxis } from './core/ops/indexing.js';
+export { gather, gatherElements, oneHot, scatterAdd, takeAlongAxis } from './core/ops/indexing.js';
 export { matmul } from './core/ops/linalg.js';
 export { concat, flip, type PadOptions, pad, slice, split, transpose } from './core/ops/movement.js';
 export {

@@ -338,7 +338,7 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => scatterAdd(x, x, x), 'TypeError: scatterAdd: indices: expected an int32 Tensor, received float32[2, 3]'],
     [
       () => scatterAdd(x, leaf([3, 2], 'int32'), x),
-      'RangeError: scatterAdd: indices: expected the shape of x ([2, 3]) but for axis 1, received int32[3, 2]',
+      'RangeError: scatterAdd: indices: expected the shape of x ([2, 3]), or smaller, but for axis 1, received int32[3, 2]',
     ],
     [
       () => scatterAdd(x, leaf([2, 2], 'int32'), x),

@@ -6,7 +6,7 @@ import { apply, checkTensor, type Emitter, type Op, type RangeCheck, type Tensor
 import { reshape } from './broadcast.js';
 import { arange, constantOp } from './constant.js';
 import { add } from './elementwise.js';
-import { transpose } from './movement.js';
+import { padConstant, slice, transpose } from './movement.js';
 import { cast, equal } from './select.js';
 
 const checkIndices = (fn: string, argument: string, value: unknown): Tensor => {
@@ -157,18 +157,28 @@ const takeAlongAxisOp: Op<[Tensor, Tensor], { axis: number }> = {
   ],
 };
 
-/** Indices of elements along an axis of `x`, checked. */
-function indicesAlong(fn: string, x: Tensor, indices: Tensor, axis: number): Tensor {
+/** Indices of elements along an axis of `x`, checked; along the other axes they are as many as elements of `x`, or `fewer`. */
+function indicesAlong(fn: string, x: Tensor, indices: Tensor, axis: number, fewer: boolean): Tensor {
   checkIndices(fn, 'indices', indices);
-  if (indices.rank !== x.rank || x.shape.some((size, i) => i !== axis && size !== indices.shape[i])) {
-    throw outOfRange(fn, 'indices', `the shape of x ([${x.shape.join(', ')}]) but for axis ${axis}`, indices);
+  const fits = (size: number, i: number) => i === axis || size === indices.shape[i] || (fewer && size > (indices.shape[i] as number));
+  if (indices.rank !== x.rank || !x.shape.every(fits)) {
+    throw outOfRange(
+      fn,
+      'indices',
+      `the shape of x ([${x.shape.join(', ')}])${fewer ? ', or smaller,' : ''} but for axis ${axis}`,
+      indices,
+    );
   }
   return expectRange(indices, { fn, argument: 'indices', min: 0, max: (x.shape[axis] as number) - 1 });
 }
 
+/** What of `shape` indices along an axis reach. */
+const reached = (shape: Shape, indices: Tensor, axis: number): number[] =>
+  shape.map((size, i) => (i === axis ? size : (indices.shape[i] as number)));
+
 /**
- * Picks one element per index along `axis`: `result[i, j] = x[i, indices[i, j]]` for axis 1. It is the `gather` of PyTorch and the
- * `GatherElements` of ONNX; where these let indices be smaller than `x` along other axes, take a slice of `x` first.
+ * Picks one element per index along `axis`: `result[i, j] = x[i, indices[i, j]]` for axis 1. See {@link gatherElements} for indices
+ * that are fewer.
  *
  * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked
  *   before every run where they are an argument of the compiled function
@@ -178,15 +188,36 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, options: { axis?: numb
   checkTensor('takeAlongAxis', 'x', x);
   checkOptions('takeAlongAxis', options, ['axis']);
   const axis = normalizeAxis('takeAlongAxis', options.axis ?? -1, x.rank);
-  return apply(takeAlongAxisOp, [x, indicesAlong('takeAlongAxis', x, indices, axis)], { axis })[0];
+  return apply(takeAlongAxisOp, [x, indicesAlong('takeAlongAxis', x, indices, axis, false)], { axis })[0];
+}
+
+/**
+ * Picks one element per index along `axis`, as `gather` of PyTorch and `GatherElements` of ONNX do: `result[i, j] = x[i, indices[i, j]]`
+ * for axis 1. Unlike {@link takeAlongAxis} it lets indices leave out the last rows of `x`.
+ *
+ * @param indices int32; equal to `x` in rank and at most as large along every axis but `axis`; values in `[0, size of axis)`, checked
+ *   before every run where they are an argument of the compiled function
+ * @param options.axis default -1
+ */
+export function gatherElements(x: Tensor, indices: Tensor, options: { axis?: number } = {}): Tensor {
+  checkTensor('gatherElements', 'x', x);
+  checkOptions('gatherElements', options, ['axis']);
+  const axis = normalizeAxis('gatherElements', options.axis ?? -1, x.rank);
+  const places = indicesAlong('gatherElements', x, indices, axis, true);
+  const part = slice(
+    x,
+    x.shape.map(() => 0),
+    reached(x.shape, indices, axis),
+  );
+  return apply(takeAlongAxisOp, [part, places], { axis })[0];
 }
 
 /**
  * `x` with numbers added along `axis`: `result[i, indices[i, j]] += updates[i, j]` for axis 1. Updates at the same place add
- * up. The transpose of {@link takeAlongAxis}. float16 is added up in float32.
+ * up. The transpose of {@link gatherElements}. float16 is added up in float32.
  *
  * @param x float or int32
- * @param indices int32; equal to `x` in rank and, but for `axis`, in every size; values in `[0, size of axis)`, checked
+ * @param indices int32; equal to `x` in rank and at most as large along every axis but `axis`; values in `[0, size of axis)`, checked
  *   before every run where they are an argument of the compiled function
  * @param updates of the shape of `indices` and the dtype of `x`
  * @param options.axis default -1
@@ -201,11 +232,19 @@ export function scatterAdd(x: Tensor, indices: Tensor, updates: Tensor, options:
   if (checkTensor('scatterAdd', 'x', x).dtype === 'bool') throw wrongType('scatterAdd', 'x', 'a numeric Tensor', x);
   checkOptions('scatterAdd', options, ['axis']);
   const axis = normalizeAxis('scatterAdd', options.axis ?? -1, x.rank);
-  const places = indicesAlong('scatterAdd', x, indices, axis);
+  const places = indicesAlong('scatterAdd', x, indices, axis, true);
   if (!sameShape(checkTensor('scatterAdd', 'updates', updates).shape, indices.shape) || updates.dtype !== x.dtype) {
     throw outOfRange('scatterAdd', 'updates', `${x.dtype}[${indices.shape.join(', ')}], the shape of indices and the dtype of x`, updates);
   }
-  return add(x, apply(scatterAlongAxisOp, [places, updates], { shape: x.shape, axis })[0]);
+  const shape = reached(x.shape, indices, axis);
+  const part = apply(scatterAlongAxisOp, [places, updates], { shape, axis })[0];
+  return add(
+    x,
+    padConstant(
+      part,
+      x.shape.map((size, i) => [0, size - (shape[i] as number)]),
+    ),
+  );
 }
 
 /**
