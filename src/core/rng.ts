@@ -23,7 +23,7 @@ function threefry([k0, k1]: RngKey, c0: number, c1: number): [number, number] {
 
 const words = (value: number): [number, number] => [Math.floor(value / 2 ** 32), value >>> 0];
 
-const checkSeed = (fn: string, argument: string, value: unknown) =>
+export const checkSeed = (fn: string, argument: string, value: unknown): void =>
   checkNumber(fn, argument, value, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
 
 const isWord = (word: unknown): boolean => Number.isInteger(word) && (word as number) >>> 0 === word;

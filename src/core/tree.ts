@@ -46,6 +46,10 @@ export function mapTree<L, R>(
   return walk(tree, '');
 }
 
+/** The value of a record's own key; keys are names of other people's things, `toString` among them. */
+export const lookUp = <V>(record: Readonly<Record<string, V>>, key: string): V | undefined =>
+  Object.hasOwn(record, key) ? record[key] : undefined;
+
 /** A record with `visit(value, key)` in place of every value. */
 export const mapRecord = <A, B>(record: Readonly<Record<string, A>>, visit: (value: A, key: string) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, visit(value, key)]));

@@ -1,22 +1,22 @@
 import { add } from './ops/elementwise.js';
 import { cast } from './ops/select.js';
 import { isTensor, type Tensor } from './tensor.js';
-import { mapTree } from './tree.js';
+import { lookUp, mapTree } from './tree.js';
 
 const isUpdate = (value: unknown): value is Tensor | undefined => value === undefined || isTensor(value);
 
 /** The Tensors of a tree by their paths; leaves that are undefined are left out. */
 export function namedTensors(fn: string, tree: unknown): Record<string, Tensor> {
-  const result: Record<string, Tensor> = {};
+  const found: [string, Tensor][] = [];
   mapTree(fn, tree, isUpdate, 'a Tensor', (tensor, path) => {
-    if (tensor) result[path] = tensor;
+    if (tensor) found.push([path, tensor]);
   });
-  return result;
+  return Object.fromEntries(found);
 }
 
 /** A tree like `tree` with the Tensors of `named` at its leaves; undefined where there is none. */
 export const likeTree = <P>(fn: string, tree: P, named: Readonly<Record<string, Tensor>>): P =>
-  mapTree(fn, tree, isUpdate, 'a Tensor', (_, path) => named[path]) as P;
+  mapTree(fn, tree, isUpdate, 'a Tensor', (_, path) => lookUp(named, path)) as P;
 
 /** A parameter plus its update; float16 is added to in float32 and rounded once. */
 export const applyUpdate = (param: Tensor, update: Tensor): Tensor =>
@@ -31,7 +31,7 @@ export const applyUpdate = (param: Tensor, update: Tensor): Tensor =>
 export function applyUpdates<P>(params: P, updates: P): P {
   const named = namedTensors('applyUpdates', updates);
   return mapTree('applyUpdates', params, isTensor, 'a Tensor', (param, path) => {
-    const update = named[path];
+    const update = lookUp(named, path);
     return update ? applyUpdate(param, update) : param;
   }) as P;
 }

@@ -53,7 +53,7 @@ export function chain(...transforms: readonly Transform[]): Transform {
         compute: async (context: RefreshContext) => {
           const state = inward(context.state, i);
           const fresh = await refresh.compute({ ...context, state });
-          const unknown = Object.keys(fresh).find((name) => !(name in state));
+          const unknown = Object.keys(fresh).find((name) => !Object.hasOwn(state, name));
           if (unknown !== undefined) throw new TypeError(`chain: refresh: '${unknown}' is no entry of the state of argument ${i}`);
           return outward(fresh, i);
         },

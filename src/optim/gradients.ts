@@ -1,5 +1,6 @@
 import type { NDArray } from '../core/array.js';
-import { checkNumber, checkOptions, checkSize, wrongType } from '../core/errors.js';
+import type { DType } from '../core/dtype.js';
+import { checkBoolean, checkNumber, checkOptions, checkSize, wrongType } from '../core/errors.js';
 import { sum } from '../core/ops/broadcast.js';
 import { abs, add, div, mul, sqrt, square } from '../core/ops/elementwise.js';
 import { cast, greater, where } from '../core/ops/select.js';
@@ -19,7 +20,7 @@ export interface Extra {
 
 /** One evaluation of loss and gradient, as a strategy asks for it. */
 export interface EvaluationRequest {
-  /** Where to evaluate. Default: the current parameters. */
+  /** Where to evaluate: other values for some of the trained parameters. Default: the current ones. */
   readonly params?: Named;
   /** Part `index` of the batch, cut into `count` parts along its first axis that differ by at most one row. Default: all of it. */
   readonly part?: readonly [index: number, count: number];
@@ -82,20 +83,21 @@ export interface RefreshContext {
 /** The gradient of the whole batch: what is done if nothing else is asked for. */
 export const plainGradients: GradientStrategy = { gradients: (evaluate) => evaluate() };
 
-/** `sum(weight * gradient) / sum(weight)`, and 0 where the weights are 0, whatever a gradient without weight is. */
+/** `sum(weight * gradient) / sum(weight)`, added up in float32, and 0 where the weights are 0, whatever a gradient without weight is. */
 function weightedMean(evaluations: readonly Evaluation[]): Named {
   const total = evaluations.map(({ weight }) => weight).reduce((a, b) => add(a, b));
   const some = greater(total, 0);
   const counts = evaluations.map(({ weight }) => greater(weight, 0));
   const shares = evaluations.map(({ weight }) => where(some, div(weight, where(some, total, 1)), 0));
-  const result: Record<string, Tensor> = {};
+  const sums = new Map<string, { sum: Tensor; dtype: DType }>();
   evaluations.forEach(({ gradients }, i) => {
     for (const [name, gradient] of Object.entries(gradients)) {
-      const scaled = mul(where(counts[i] as Tensor, gradient, 0), cast(shares[i] as Tensor, gradient.dtype));
-      result[name] = result[name] ? add(result[name], scaled) : scaled;
+      const scaled = mul(where(counts[i] as Tensor, cast(gradient, 'float32'), 0), shares[i] as Tensor);
+      const before = sums.get(name);
+      sums.set(name, { sum: before ? add(before.sum, scaled) : scaled, dtype: gradient.dtype });
     }
   });
-  return result;
+  return Object.fromEntries(Array.from(sums, ([name, { sum, dtype }]) => [name, cast(sum, dtype)]));
 }
 
 /**
@@ -166,7 +168,7 @@ export function perturbedGradients(options: PerturbedGradientsOptions = {}): Gra
   checkOptions(fn, options, ['rho', 'adaptive']);
   const { rho = 0.05, adaptive = false } = options;
   checkNumber(fn, 'rho', rho, 'a number >= 0', (r) => r >= 0);
-  if (typeof adaptive !== 'boolean') throw wrongType(fn, 'adaptive', 'true or false', adaptive);
+  checkBoolean(fn, 'adaptive', adaptive);
   return {
     gradients: (evaluate, { params }) => {
       const { gradients } = evaluate();

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, wrongType } from '../core/errors.js';
+import { checkBoolean, checkNumber, checkOptions } from '../core/errors.js';
 import { zeros } from '../core/ops/constant.js';
 import { add, div, expm1, maximum, mul, neg, sqrt, square } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
@@ -38,7 +38,7 @@ export function adamLink(fn: string, options: ScaleByAdamOptions): Transform {
   checkDecayRate(fn, 'beta1', beta1);
   checkDecayRate(fn, 'beta2', beta2);
   checkNumber(fn, 'eps', eps, 'a number > 0', (e) => e > 0);
-  if (typeof amsgrad !== 'boolean') throw wrongType(fn, 'amsgrad', 'true or false', amsgrad);
+  checkBoolean(fn, 'amsgrad', amsgrad);
   const perParameter = ['m', 'v', ...(amsgrad ? ['vMax'] : [])];
   return transform(fn, {
     slots: [...perParameter, 'step'],

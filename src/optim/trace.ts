@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, wrongType } from '../core/errors.js';
+import { checkBoolean, checkNumber, checkOptions } from '../core/errors.js';
 import { zeros } from '../core/ops/constant.js';
 import { add, mul } from '../core/ops/elementwise.js';
 import { equal, where } from '../core/ops/select.js';
@@ -30,7 +30,7 @@ export function traceLink(fn: string, options: TraceOptions, decayName = 'moment
   const { decay, dampening = 0, nesterov = false } = options;
   checkDecayRate(fn, decayName, decay);
   checkNumber(fn, 'dampening', dampening, 'a number from 0 to 1', (d) => d >= 0 && d <= 1);
-  if (typeof nesterov !== 'boolean') throw wrongType(fn, 'nesterov', 'true or false', nesterov);
+  checkBoolean(fn, 'nesterov', nesterov);
   if (nesterov && (decay === 0 || dampening !== 0)) {
     throw new RangeError(
       `${fn}: nesterov needs ${decayName} > 0 and dampening 0, received ${decayName} ${decay} and dampening ${dampening}`,

@@ -1,7 +1,7 @@
 import { checkNumber, wrongType } from '../core/errors.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
-import { mapRecord } from '../core/tree.js';
+import { lookUp, mapRecord } from '../core/tree.js';
 import { likeTree, namedTensors } from '../core/updates.js';
 import type { Extra, GradientStrategy, Named, Refresh } from './gradients.js';
 
@@ -86,13 +86,13 @@ export function checkMask(fn: string, argument: string, mask: unknown): void {
 export function maskFor(fn: string, argument: string, mask: Mask | undefined, params: Named): (name: string) => boolean {
   if (mask === undefined) return () => true;
   if (typeof mask === 'function') return (name) => mask(name, params[name]?.shape ?? []);
-  const unknown = Object.keys(mask).find((name) => !(name in params));
+  const unknown = Object.keys(mask).find((name) => !Object.hasOwn(params, name));
   if (unknown !== undefined) {
     throw new RangeError(
       `${fn}: ${argument} names '${unknown}', which is no parameter; the parameters are ${Object.keys(params).join(', ')}`,
     );
   }
-  return (name) => mask[name] ?? true;
+  return (name) => lookUp(mask, name) ?? true;
 }
 
 const inUnitInterval = (b: number) => b >= 0 && b < 1;

@@ -1,4 +1,5 @@
-import { checkNumber, checkOptions, wrongType } from '../core/errors.js';
+import { checkOptions, wrongType } from '../core/errors.js';
+import { checkSeed } from '../core/rng.js';
 import type { Tree } from '../core/tree.js';
 import type { ArrayInputs, Arrays } from '../core/types.js';
 import { type Backend, openBackend } from './backend.js';
@@ -48,7 +49,7 @@ export function compile<A extends unknown[], R>(backend: Backend, fn: (...args: 
   checkOptions('compile', options, ['axes', 'seed']);
   const { axes = [], seed = 0 } = options;
   if (!Array.isArray(axes)) throw wrongType('compile', 'axes', 'a list with one entry per argument', axes);
-  checkNumber('compile', 'seed', seed, 'an integer from 0 to 2^53 - 1', (n) => Number.isSafeInteger(n) && n >= 0);
+  checkSeed('compile', 'seed', seed);
   const name = fn.name || 'compiled function';
   const program = new Program<readonly unknown[], Tree<number>>(name, device, (leaves, args) => {
     const tensors = leaves.values();

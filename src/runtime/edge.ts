@@ -35,6 +35,16 @@ export interface ArrayLeaf extends Leaf {
   readonly array: NDArray;
 }
 
+/** Throws if `axes` names something that is not there: a misspelt name would cost a session per size. */
+function checkAxes(fn: string, axes: Axes, paths: readonly string[]): void {
+  const isLeaf = (value: unknown): value is AxisNames | null | undefined => value === null || value === undefined || isAxisNames(value);
+  mapTree(fn, axes, isLeaf, "a list of names and nulls, such as ['batch', null], as axes", (_, at) => {
+    if (at !== '' && !paths.some((path) => path === at || path.startsWith(`${at}.`))) {
+      throw new TypeError(`${fn}: axes: there is no array '${at}'; there are ${paths.join(', ')}`);
+    }
+  });
+}
+
 /** The arrays of a tree, checked; `name` is what errors call the tree. */
 export function arrayLeaves(fn: string, name: string, tree: unknown, axes?: Axes): ArrayLeaf[] {
   const leaves: ArrayLeaf[] = [];
@@ -48,6 +58,11 @@ export function arrayLeaves(fn: string, name: string, tree: unknown, axes?: Axes
       const { shape, dtype } = array;
       leaves.push({ path, shape, dtype, array, axes: axesAt(fn, axes, path.slice(name.length + 1)) });
     },
+  );
+  checkAxes(
+    fn,
+    axes,
+    leaves.map(({ path }) => path.slice(name.length + 1)),
   );
   return leaves;
 }

@@ -249,7 +249,8 @@ export class Program<S, M> {
           // The function does not trace at that size (it may need an even one): try another, or do without.
         }
       }
-      if (!this.#warned) {
+      // One size alone is nothing to warn about.
+      if (!this.#warned && this.#families.length > 0) {
         this.#warned = true;
         console.warn(
           `${this.fn}: the graphs of different sizes of ${[...sizes.keys()].join(', ')} differ in more than sizes, so every size gets a session of its own.`,

@@ -1,23 +1,28 @@
 import { type ArrayLike, isArrayLike, type NDArray, toNDArray } from '../core/array.js';
 import { checkOptions, wrongType } from '../core/errors.js';
-import { mapRecord, mapTree } from '../core/tree.js';
+import { checkSeed } from '../core/rng.js';
+import { lookUp, mapRecord, mapTree } from '../core/tree.js';
 import type { Arrays as ArraysOf, Tensors } from '../core/types.js';
 import type { Optimizer } from '../optim/transform.js';
 import { type Backend, openBackend } from '../runtime/backend.js';
 import type { Arrays, Updater } from './engine.js';
 import { Reader } from './reader.js';
-import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams } from './run.js';
+import { checkOptimizer, initialState, LearningRate, Run, readParams } from './run.js';
 import { difference, type Snapshotable } from './snapshot.js';
 import { type UpdateJob, wholeBatch } from './step-trace.js';
 
 /** A tree like `T` in which arrays may be missing. */
-export type Partially<T> = T extends ArrayLike ? T | undefined : T extends object ? { [K in keyof T]?: Partially<T[K]> | undefined } : T;
+export type DeepPartial<T> = T extends ArrayLike
+  ? T | undefined
+  : T extends object
+    ? { [K in keyof T]?: DeepPartial<T[K]> | undefined }
+    : T;
 
 /** Parameters and optimizer state on a device, and the update that changes them. */
 export interface CompiledUpdate<P> extends Snapshotable, AsyncDisposable {
   /** Number of successful updates so far; schedules see it. */
   readonly steps: number;
-  /** The learning rate of the next update, as in a trainer. */
+  /** The learning rate of the update that runs next, as in a trainer. */
   get learningRate(): number | undefined;
   set learningRate(rate: number | undefined);
   /**
@@ -26,7 +31,7 @@ export interface CompiledUpdate<P> extends Snapshotable, AsyncDisposable {
    * @param gradients a tree like the parameters; a parameter without gradient is left alone
    * @param extra further gradients that the optimizer asks for, by name
    */
-  step(gradients: Partially<P>, extra?: Readonly<Record<string, Partially<P>>>): Promise<void>;
+  step(gradients: DeepPartial<P>, extra?: Readonly<Record<string, DeepPartial<P>>>): Promise<void>;
   /** A copy of the current parameters. */
   params(): Promise<ArraysOf<Tensors<P>>>;
   /** A copy of the optimizer's state: `<slot>.<parameter>`. */
@@ -39,18 +44,19 @@ const fn = 'compileUpdate';
 
 /** The arrays of a tree of gradients by path, checked against the parameters. */
 function readGradients(name: string, tree: unknown, params: Arrays): Record<string, NDArray> {
-  const found: Record<string, NDArray> = {};
+  if (tree === undefined) throw wrongType('update.step', name, 'a tree like the parameters', tree);
+  const found: [string, NDArray][] = [];
   const isLeaf = (value: unknown): value is ArrayLike | undefined => value === undefined || isArrayLike(value);
   mapTree('update.step', tree, isLeaf, 'an array, or undefined for no gradient', (value, path) => {
     if (value === undefined) return;
     const array = toNDArray('update.step', `${name}.${path}`, value);
-    const param = params[path];
+    const param = lookUp(params, path);
     if (!param) throw wrongType('update.step', name, `a tree like the parameters (${Object.keys(params).join(', ')})`, path);
     const wrong = difference(param, array);
     if (wrong !== undefined) throw new RangeError(`update.step: ${name}.${path}: ${wrong}`);
-    found[path] = array;
+    found.push([path, array]);
   });
-  return found;
+  return Object.fromEntries(found);
 }
 
 /**
@@ -86,7 +92,7 @@ export async function compileUpdate<P>(
   checkOptimizer(fn, optimizer);
   checkOptions(fn, options, ['seed']);
   const { seed = 0 } = options;
-  checkSeed(fn, seed);
+  checkSeed(fn, 'seed', seed);
   const tree = readParams(fn, params);
   const rate = new LearningRate(optimizer);
   const job: UpdateJob = {

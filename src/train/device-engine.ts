@@ -37,6 +37,7 @@ export class DeviceEngine implements Engine {
   #values: Holdings<Values>;
 
   constructor(
+    private readonly fn: string,
     private readonly device: OrtBackend,
     private readonly job: UpdateJob,
     private readonly trace: GradientTracer,
@@ -115,17 +116,17 @@ export class DeviceEngine implements Engine {
   }
 
   #stepProgram(variant: string): Program<BatchSource, Layout> {
-    return new Program('trainer.step', this.device, (leaves, source) => {
+    return new Program(this.fn, this.device, (leaves, source) => {
       const tensors = leaves.values();
       const { params, state, optimizer } = this.#values;
       const held = { params: takeNamed(params, tensors), state: takeNamed(state, tensors), optimizer: takeNamed(optimizer, tensors) };
       const found = this.trace(held, [...tensors], source, variant);
       const trained = Object.fromEntries(this.job.trainable.map((name) => [name, held.params[name] as Tensor]));
-      const next = traceUpdate('trainer.step', this.job, trained, held.optimizer, found.gradients, found.extra);
+      const next = traceUpdate(this.fn, this.job, trained, held.optimizer, found.gradients, found.extra);
       const after = [{ ...held.params, ...next.params }, found.state, next.state].flatMap((named) => Object.values(named));
       // What stays as it is need not be returned.
       const changed = after.flatMap((tensor, i) => (tensor === leaves[i] ? [] : [i]));
-      const reported = [found.packed, ...(found.perSample ? [found.perSample] : [])];
+      const reported = [found.reported, ...(found.perSample ? [found.perSample] : [])];
       const outputs = [...reported, ...changed.map((i) => after[i] as Tensor)];
       return {
         outputs,
@@ -139,7 +140,7 @@ export class DeviceEngine implements Engine {
   /** New values of the optimizer state. Gradients for them cost a run of their own, and come to the host. */
   async #refresh(batch: BatchInput, context: RunContext, variant: string): Promise<Values> {
     const { params, optimizer } = this.#values;
-    const arrays = await refresh(this.job.optimizer.refreshes ?? [], context, {
+    const arrays = await refresh(this.fn, this.job.optimizer.refreshes ?? [], context, {
       params: () => this.reader.read(Object.fromEntries(this.job.trainable.map((name) => [name, params[name] as Value]))),
       state: () => this.reader.read(optimizer),
       gradients: async () => {
@@ -153,7 +154,7 @@ export class DeviceEngine implements Engine {
   }
 
   #gradientProgram(variant: string): Program<BatchSource, readonly string[]> {
-    return new Program('trainer.step', this.device, (leaves, source) => {
+    return new Program(this.fn, this.device, (leaves, source) => {
       const tensors = leaves.values();
       const held = takeHeld(this.#values, tensors);
       const found = this.trace(held, [...tensors], source, variant);

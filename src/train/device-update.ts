@@ -21,9 +21,10 @@ export class DeviceUpdate implements Updater {
   ) {
     const trace: GradientTracer = ({ state }, batch, { tree }) => {
       const { gradients, ...extra } = withTensors(tree, batch.values()) as { gradients: Named; [name: string]: Named };
-      return { packed: ones([1]), places: [], perSample: undefined, state, gradients, extra };
+      const packed = ones([1]);
+      return { packed, reported: packed, places: [], perSample: undefined, state, gradients, extra };
     };
-    this.#engine = new DeviceEngine(device, job, trace, reader, holdings);
+    this.#engine = new DeviceEngine('update.step', device, job, trace, reader, holdings);
   }
 
   get values(): Holdings<Values> {

@@ -1,6 +1,7 @@
 import type { NDArray } from '../core/array.js';
+import { wrongType } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
-import { mapRecord } from '../core/tree.js';
+import { lookUp, mapRecord } from '../core/tree.js';
 import type { Named, Refresh } from '../optim/gradients.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { type RunContext, streamRng } from '../runtime/host-inputs.js';
@@ -96,6 +97,7 @@ const REFRESH_STREAM = 2 ** 32;
 
 /** What the host computes before the update of a step: new values for entries of the optimizer's state. */
 export async function refresh(
+  fn: string,
   refreshes: readonly Refresh[],
   { seed, step }: RunContext,
   current: { params: () => Promise<Arrays>; state: () => Promise<Arrays>; gradients: () => Promise<Arrays> },
@@ -107,11 +109,13 @@ export async function refresh(
   const gradients = due.some(({ needsGradients }) => needsGradients) ? await current.gradients() : {};
   const result: Record<string, NDArray> = {};
   for (const { compute, rng, needsGradients } of due) {
-    for (const [name, array] of Object.entries(await compute({ step, rng, params, state, gradients: needsGradients ? gradients : {} }))) {
-      const before = state[name];
-      if (!before) throw new TypeError(`trainer.step: refresh: '${name}' is no entry of the optimizer's state`);
+    const fresh = await compute({ step, rng, params, state, gradients: needsGradients ? gradients : {} });
+    if (typeof fresh !== 'object' || fresh === null) throw wrongType(fn, 'refresh', 'a record of arrays as the result of compute()', fresh);
+    for (const [name, array] of Object.entries(fresh)) {
+      const before = lookUp(state, name);
+      if (!before) throw new TypeError(`${fn}: refresh: '${name}' is no entry of the optimizer's state`);
       const wrong = difference(before, array);
-      if (wrong !== undefined) throw new RangeError(`trainer.step: refresh: state '${name}': ${wrong}`);
+      if (wrong !== undefined) throw new RangeError(`${fn}: refresh: state '${name}': ${wrong}`);
       result[name] = array;
     }
   }

@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { mapRecord } from '../core/tree.js';
+import { lookUp, mapRecord } from '../core/tree.js';
 import type { OrtBackend } from '../runtime/backend.js';
 import { hostInputsOf, type RunContext } from '../runtime/host-inputs.js';
 import { Program, type Value } from '../runtime/program.js';
@@ -44,7 +44,7 @@ export class HostEngine implements Engine {
     private readonly update: HostUpdate,
     { params, state }: Holdings<Arrays>,
   ) {
-    this.#params = mapRecord(params, (array, name) => update.slots.params[name] ?? ownValue(device, array));
+    this.#params = mapRecord(params, (array, name) => lookUp(update.slots.params, name) ?? ownValue(device, array));
     this.#state = mapRecord(state, (array) => ownValue(device, array));
   }
 
@@ -102,12 +102,17 @@ export class HostEngine implements Engine {
       const held = takeHeld(this.values, tensors);
       const found = this.trace(held, [...tensors], source, variant);
       const { outputs, state } = gradientOutputs(found, held.state);
+      const hostInputs = hostInputsOf(outputs);
       const selection: Selection = {
         gradients: Object.keys(found.gradients),
         extra: mapRecord(found.extra, Object.keys),
-        streams: hostInputsOf(outputs).length,
+        streams: hostInputs.length,
       };
-      return { outputs, meta: { places: found.places, perSample: found.perSample !== undefined, state, selection } };
+      return {
+        outputs: [found.reported, ...outputs.slice(1)],
+        hostInputs,
+        meta: { places: found.places, perSample: found.perSample !== undefined, state, selection },
+      };
     });
   }
 }

@@ -101,7 +101,7 @@ export class HostUpdate implements Updater {
   async run(selection: Selection, context: RunContext): Promise<void> {
     const copies = (values: Values) => async () => mapRecord(values, copyOf);
     const { params, optimizer, gradients } = this.slots;
-    const refreshed = await refresh(this.job.optimizer.refreshes ?? [], context, {
+    const refreshed = await refresh(this.fn, this.job.optimizer.refreshes ?? [], context, {
       params: copies(params),
       state: copies(optimizer),
       gradients: copies(pick(gradients, selection.gradients)),

@@ -1,5 +1,5 @@
 export { load, type SaveOptions, save } from './checkpoint.js';
-export { type CompiledUpdate, compileUpdate, type Partially } from './compile-update.js';
+export { type CompiledUpdate, compileUpdate, type DeepPartial } from './compile-update.js';
 export { type LoadWeightsOptions, type LoadWeightsResult, loadWeights } from './load-weights.js';
 export { type LossWithGrad, type LossWithGradOptions, lossWithGrad } from './loss-with-grad.js';
 export { accuracy } from './metrics/accuracy.js';

@@ -8,6 +8,7 @@ import { concat } from '../core/ops/movement.js';
 import { cast } from '../core/ops/select.js';
 import { sameShape } from '../core/shape.js';
 import { checkTensor, isTensor, type Tensor } from '../core/tensor.js';
+import { lookUp } from '../core/tree.js';
 import { namedTensors } from '../core/updates.js';
 import type { Named } from '../optim/gradients.js';
 import { type Metric, meanOf } from './metrics/metric.js';
@@ -127,7 +128,7 @@ export function packMetrics(fn: string, parts: readonly Metrics[], whole: Metric
   };
   // The loss comes first; in records names like '0' do.
   for (const name of new Set([LOSS, ...parts.flatMap(Object.keys)])) {
-    const found = parts.map((part) => part[name]);
+    const found = parts.map((part) => lookUp(part, name));
     const [metric] = found as [Metric];
     if (!found.every((other) => other && sameShape(other.sums.shape, metric.sums.shape))) {
       throw new Error(`${fn}: metric '${name}' is not the same in every part of the batch`);
@@ -135,7 +136,7 @@ export function packMetrics(fn: string, parts: readonly Metrics[], whole: Metric
     put(name, { ...metric, sums: found.map((other) => (other as Metric).sums).reduce((a, b) => add(a, b)) });
   }
   for (const [name, metric] of Object.entries(whole)) {
-    if (parts.some((part) => name in part)) {
+    if (parts.some((part) => Object.hasOwn(part, name))) {
       throw new TypeError(`${fn}: the gradient strategy reports a metric '${name}', and so does the loss function`);
     }
     put(name, metric);

@@ -2,7 +2,9 @@ import type { ArrayLike, NDArray } from '../core/array.js';
 import { isArrayLike } from '../core/array.js';
 import { isFloat } from '../core/dtype.js';
 import { checkNumber, wrongType } from '../core/errors.js';
-import { mapRecord, mapTree, type Tree } from '../core/tree.js';
+import { checkSeed } from '../core/rng.js';
+import { checkTensor } from '../core/tensor.js';
+import { lookUp, mapRecord, mapTree, type Tree } from '../core/tree.js';
 import type { Optimizer } from '../optim/transform.js';
 import { type OrtBackend, openBackend } from '../runtime/backend.js';
 import { arrayLeaves } from '../runtime/edge.js';
@@ -13,8 +15,6 @@ import type { Reader } from './reader.js';
 import { checkEntries, type Snapshot } from './snapshot.js';
 
 const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
-
-export const checkSeed = (fn: string, seed: unknown): void => checkNumber(fn, 'seed', seed, 'an integer from 0 to 2^53 - 1', isCount);
 
 /** The arrays of a tree by path, and a function that makes trees like it. */
 export interface ArrayTree {
@@ -29,7 +29,7 @@ export function readTree(fn: string, name: string, tree: unknown): ArrayTree {
   const blank = mapTree(fn, tree, isArrayLike, 'an array', ({ shape }: ArrayLike) => ({ data: [], shape }));
   return {
     arrays: Object.fromEntries(leaves.map(({ path, array }) => [path.slice(name.length + 1), array])),
-    fill: (named) => mapTree(fn, blank, isArrayLike, 'an array', (_, path) => named[path]) as Tree<never>,
+    fill: (named) => mapTree(fn, blank, isArrayLike, 'an array', (_, path) => lookUp(named, path)) as Tree<never>,
   };
 }
 
@@ -49,7 +49,8 @@ export function readParams(fn: string, tree: unknown): ArrayTree {
 }
 
 export function checkOptimizer(fn: string, optimizer: unknown): asserts optimizer is Optimizer {
-  if (typeof (optimizer as Optimizer | undefined)?.update !== 'function') {
+  const { init, update } = (optimizer ?? {}) as Partial<Optimizer>;
+  if (typeof init !== 'function' || typeof update !== 'function') {
     throw wrongType(fn, 'optimizer', 'an optimizer, such as adam()', optimizer);
   }
 }
@@ -66,7 +67,10 @@ export async function initialState(
   const values = mapRecord(trained, (array) => toValue(device.ort, array));
   const program = new Program<null, string[]>(fn, device, (leaves) => {
     const state = optimizer.init(paramTree(takeNamed(values, leaves.values())));
-    return { outputs: Object.values(state), meta: Object.keys(state) };
+    const isRecord = typeof state === 'object' && state !== null;
+    if (!isRecord) throw wrongType(fn, 'optimizer', 'a record of Tensors as the result of init()', state);
+    const outputs = Object.entries(state).map(([name, tensor]) => checkTensor(fn, `state '${name}' of the optimizer`, tensor));
+    return { outputs, meta: Object.keys(state) };
   });
   return device.queue.add(async () => {
     try {
@@ -162,11 +166,12 @@ export class Run {
   async restore(snapshot: Snapshot): Promise<void> {
     const fn = `${this.name}.restore`;
     if (typeof snapshot !== 'object' || snapshot === null) throw wrongType(fn, 'snapshot', 'a snapshot of a trainer', snapshot);
-    checkNumber(fn, 'step', snapshot.step, 'an integer >= 0', isCount);
-    checkSeed(fn, snapshot.seed);
-    for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(fn, part, this.store.values[part], snapshot[part]);
-    if (snapshot.learningRate !== undefined) this.rate.check(fn, snapshot.learningRate);
+    // Read when it is its turn, so what is checked is what is written.
     await this.enqueue('restore', async () => {
+      checkNumber(fn, 'step', snapshot.step, 'an integer >= 0', isCount);
+      checkSeed(fn, 'seed', snapshot.seed);
+      for (const part of ['params', 'state', 'optimizer'] as const) checkEntries(fn, part, this.store.values[part], snapshot[part]);
+      if (snapshot.learningRate !== undefined) this.rate.check(fn, snapshot.learningRate);
       this.rate.fixed = snapshot.learningRate;
       this.store.write(snapshot);
       this.steps = snapshot.step;

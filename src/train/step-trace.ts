@@ -1,4 +1,4 @@
-import { outOfRange } from '../core/errors.js';
+import { checkOptions, outOfRange, wrongType } from '../core/errors.js';
 import { alias, pullBack } from '../core/grad.js';
 import { topologicalOrder } from '../core/graph.js';
 import { hostInput } from '../core/leaf.js';
@@ -8,7 +8,7 @@ import { concat } from '../core/ops/movement.js';
 import { isFinite as finite, where } from '../core/ops/select.js';
 import { sameShape } from '../core/shape.js';
 import { checkTensor, type Spec, type Tensor } from '../core/tensor.js';
-import { mapRecord } from '../core/tree.js';
+import { lookUp, mapRecord } from '../core/tree.js';
 import { applyUpdate, likeTree, namedTensors } from '../core/updates.js';
 import type { Evaluate, GradientStrategy, Named } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
@@ -16,6 +16,7 @@ import { withTensors } from '../runtime/edge.js';
 import type { Leaf } from '../runtime/program.js';
 import { partOf, rowsOf, tracedLeaves } from './batch.js';
 import { type LossContext, type LossResult, metricOf, type Outcome, outcomeOf, type Place, packMetrics } from './outcome.js';
+import { checkNames } from './snapshot.js';
 
 const fn = 'trainer.step';
 const WHOLE = [0, 1] as const;
@@ -76,8 +77,10 @@ export function traceLoss(
 
 /** Everything of a step but the update, traced. */
 export interface GradientTrace {
-  /** Sums of the loss and the metrics; with `countNonFinite` the count follows. */
+  /** Sums of the loss and the metrics. */
   readonly packed: Tensor;
+  /** The same; with `countNonFinite` a count for every gradient follows. */
+  readonly reported: Tensor;
   readonly places: readonly Place[];
   readonly perSample: Tensor | undefined;
   /** The model state after the step. */
@@ -96,38 +99,49 @@ export type GradientTracer = (held: Held, batch: readonly Tensor[], source: Batc
 export function traceGradients(job: Job, held: Held, batch: readonly Tensor[], source: BatchSource, variant: string): GradientTrace {
   const { strategy, trainable, countNonFinite } = job;
   const trained = Object.fromEntries(trainable.map((name) => [name, held.params[name] as Tensor]));
-  const outcomes: Outcome[] = [];
+  const outcomes: (Outcome & { readonly part: readonly [number, number] })[] = [];
   let state = held.state;
-  const evaluate: Evaluate = ({ params = trained, part = WHOLE, counts = true } = {}) => {
+  const evaluate: Evaluate = (request = {}) => {
+    checkOptions(`${fn}: evaluate`, request, ['params', 'part', 'counts']);
+    const { params = {}, part = WHOLE, counts = true } = request;
+    checkOfTrained('evaluate: params', trained, params);
+    const [index, count] = part;
+    if (![index, count].every(Number.isInteger) || index < 0 || index >= count) {
+      throw outOfRange(fn, 'evaluate: part', '[index, count] with 0 <= index < count', part);
+    }
     // Stand-ins, so that only this evaluation is differentiated.
-    const own = Object.fromEntries(Object.entries(params).map(([name, tensor]) => [name, alias(tensor)]));
+    const own = mapRecord({ ...trained, ...params }, (tensor) => alias(tensor));
     const found = traceLoss(fn, job, { params: { ...held.params, ...own }, state }, partOf(fn, source.leaves, batch, part), source, true);
     const { loss, weight } = found;
     const cotangents = pullBack([loss], [ones([], loss.dtype)], Object.values(own));
     const gradients = Object.keys(own).flatMap((name, i) => (cotangents[i] ? [[name, cotangents[i]] as const] : []));
     if (gradients.length === 0) throw new Error(`${fn}: the loss depends on no parameter that is trained`);
     if (counts) {
-      outcomes.push(found);
+      outcomes.push({ ...found, part });
       state = nextState(state, found.state);
     }
     return { gradients: Object.fromEntries(gradients), weight };
   };
-  const { gradients, extra = {}, metrics = {} } = strategy.gradients(evaluate, { params: trained, variant });
+  const result = strategy.gradients(evaluate, { params: trained, variant });
+  if (typeof result?.gradients !== 'object' || result.gradients === null) {
+    throw wrongType(fn, 'the gradient strategy', '{ gradients, extra?, metrics? } as its result', result);
+  }
+  const { gradients, extra = {}, metrics = {} } = result;
   if (outcomes.length === 0) throw new Error(`${fn}: the gradient strategy made no evaluation that counts`);
-  checkGradients('the gradient', trained, gradients);
+  checkOfTrained('the gradient strategy: gradients', trained, gradients);
   const undeclared = Object.keys(extra).find((name) => !strategy.extra?.includes(name));
   if (undeclared !== undefined) {
     throw new TypeError(`${fn}: the gradient strategy returned further gradients '${undeclared}', which are not in its extra`);
   }
-  for (const [name, further] of Object.entries(extra)) checkGradients(`the gradient '${name}'`, trained, further);
+  for (const [name, further] of Object.entries(extra)) checkOfTrained(`the gradient strategy: extra.${name}`, trained, further);
   const records = outcomes.map((o) => o.metrics);
   const own = Object.entries(metrics).map(([name, value]) => [name, metricOf(fn, name, value, ones([]))] as const);
   const { packed, places } = packMetrics(fn, records, Object.fromEntries(own));
-  const perSample = outcomes.flatMap((o) => o.perSample ?? []);
   return {
-    packed: countNonFinite ? concat([packed, ...Object.values(gradients).map(nonFinite)]) : packed,
+    packed,
+    reported: countNonFinite ? concat([packed, ...Object.values(gradients).map(nonFinite)]) : packed,
     places,
-    perSample: perSample.length === outcomes.length ? concat(perSample) : undefined,
+    perSample: inRows(outcomes),
     state,
     gradients,
     extra,
@@ -151,25 +165,34 @@ export const nonFinite = (x: Tensor): Tensor => reshape(sum(where(finite(x), 0, 
 
 /** The state that an evaluation leaves; what it does not return stays. */
 function nextState(before: Named, after: Named | undefined): Named {
-  const unknown = Object.keys(after ?? {}).find((name) => !(name in before));
+  const unknown = Object.keys(after ?? {}).find((name) => !Object.hasOwn(before, name));
   if (unknown !== undefined) throw new TypeError(`${fn}: the loss function returned state '${unknown}', which is not in the option state`);
   for (const [name, tensor] of Object.entries(after ?? {})) checkLike(fn, `state ${name} after the step`, before[name] as Tensor, tensor);
   return { ...before, ...after };
 }
 
-/** Gradients must be like the parameters that they are of. */
-function checkGradients(what: string, trained: Named, gradients: Named): void {
-  for (const [name, gradient] of Object.entries(gradients)) {
-    const param = trained[name];
-    if (!param) throw new TypeError(`${fn}: the gradient strategy returned a gradient of '${name}', which is no parameter that is trained`);
-    checkLike(fn, `${what} of ${name}`, param, gradient);
+/** Tensors of trained parameters must be called and be like them. */
+function checkOfTrained(what: string, trained: Named, given: Named): void {
+  for (const [name, tensor] of Object.entries(given)) {
+    const param = lookUp(trained, name);
+    if (!param) throw new TypeError(`${fn}: ${what}: '${name}' is no parameter that is trained`);
+    checkLike(fn, `${what}: ${name}`, param, tensor, 'like the parameter');
   }
 }
 
+/** The values per sample of all parts in the order of the rows; none if the parts are not the whole batch, each once. */
+function inRows(outcomes: readonly (Outcome & { readonly part: readonly [number, number] })[]): Tensor | undefined {
+  const sorted = [...outcomes].sort((a, b) => a.part[0] - b.part[0]);
+  const parts = sorted.flatMap(({ perSample, part: [index, count] }, i) =>
+    perSample && index === i && count === outcomes.length ? [perSample] : [],
+  );
+  return parts.length === outcomes.length ? concat(parts) : undefined;
+}
+
 /** What comes after a step must be like what was before it. */
-function checkLike(fn: string, what: string, { shape, dtype }: Spec, tensor: Tensor): void {
+function checkLike(fn: string, what: string, { shape, dtype }: Spec, tensor: Tensor, why = 'as before it'): void {
   if (!sameShape(checkTensor(fn, what, tensor).shape, shape) || tensor.dtype !== dtype) {
-    throw outOfRange(fn, what, `${dtype}[${shape.join(', ')}], as before it`, tensor);
+    throw outOfRange(fn, what, `${dtype}[${shape.join(', ')}], ${why}`, tensor);
   }
 }
 
@@ -190,15 +213,26 @@ export function traceUpdate(
     gradients: extra,
   });
   const updates = namedTensors(fn, result.updates);
-  const after = (what: string, before: Tensor, tensor: Tensor): Tensor => {
-    checkLike(fn, `${what} after the step`, before, tensor);
-    return tensor;
+  checkNames(
+    fn,
+    'what the optimizer returned',
+    [],
+    [...namesNotIn(params, updates), ...namesNotIn(state, result.state)].map((name) => [name, name] as const),
+  );
+  const after = (what: string, before: Tensor, tensor: Tensor | undefined): Tensor => {
+    checkLike(fn, `${what} after the step`, before, tensor as Tensor);
+    return tensor as Tensor;
   };
   return {
     params: mapRecord(params, (param, name) => {
-      const update = updates[name];
-      return update ? after(`params.${name}`, param, applyUpdate(param, update)) : param;
+      const update = lookUp(updates, name);
+      if (!update) return param;
+      if (!sameShape(update.shape, param.shape))
+        throw outOfRange(fn, `the update of ${name}`, `the shape [${param.shape.join(', ')}]`, update);
+      return after(`params.${name}`, param, applyUpdate(param, update));
     }),
-    state: mapRecord(state, (before, name) => after(`state ${name}`, before, result.state[name] as Tensor)),
+    state: mapRecord(state, (before, name) => after(`state ${name}`, before, lookUp(result.state, name))),
   };
 }
+
+const namesNotIn = (expected: Named, given: Named): string[] => Object.keys(given).filter((name) => !Object.hasOwn(expected, name));

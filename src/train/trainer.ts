@@ -1,5 +1,6 @@
 import { isArrayLike, type NDArray } from '../core/array.js';
-import { checkOptions, checkSize, wrongType } from '../core/errors.js';
+import { checkBoolean, checkOptions, checkSize, wrongType } from '../core/errors.js';
+import { checkSeed } from '../core/rng.js';
 import type { ArrayInputs, Arrays as ArraysOf } from '../core/types.js';
 import type { GradientStrategy } from '../optim/gradients.js';
 import type { Optimizer } from '../optim/transform.js';
@@ -12,7 +13,7 @@ import { Evaluator, type Totals } from './evaluator.js';
 import { type LossContext, type LossResult, type Place, unpackMetrics } from './outcome.js';
 import { type Predict, Prediction } from './prediction.js';
 import { Reader } from './reader.js';
-import { checkOptimizer, checkSeed, initialState, LearningRate, Run, readParams, readTree } from './run.js';
+import { checkOptimizer, initialState, LearningRate, Run, readParams, readTree } from './run.js';
 import type { Snapshot, Snapshotable } from './snapshot.js';
 import { type GradientTracer, type Job, traceGradients, wholeBatch } from './step-trace.js';
 
@@ -81,7 +82,7 @@ export interface Trainer<P, B, X, Y, S = unknown, M extends string = string> ext
   /** Number of successful steps so far; schedules see it. */
   readonly steps: number;
   /**
-   * The learning rate of the next step; undefined if the optimizer has none or several. A number that is set takes the place of the
+   * The learning rate of the step that runs next; undefined if the optimizer has none or several. A number that is set takes the place of the
    * optimizer's own rate or schedule, until it is set to undefined.
    */
   get learningRate(): number | undefined;
@@ -101,7 +102,8 @@ export interface Trainer<P, B, X, Y, S = unknown, M extends string = string> ext
   predict(inputs: ArrayInputs<X>): Promise<ArraysOf<Y>>;
   /**
    * The `predict` function with the parameters and the state of now as constants of its graph, which later steps do not change. Faster
-   * than `predict` for many calls, as the runtime prepares weights that it knows.
+   * than `predict` for many calls, as the runtime prepares weights that it knows. It does not need the trainer any more: it lives
+   * until it is closed, or the backend is.
    */
   predictor(): Promise<Predictor<X, Y>>;
   /** A copy of the current parameters. */
@@ -174,10 +176,10 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const strategy = options.gradients ?? optimizer.gradients ?? wholeBatch;
   if (typeof strategy.gradients !== 'function') throw wrongType(fn, 'gradients', 'a gradient strategy', strategy);
   if (options.gradients && optimizer.gradients) throw new TypeError(`${fn}: gradients: the optimizer asks for a strategy of its own`);
-  if (typeof debugNonFinite !== 'boolean') throw wrongType(fn, 'debugNonFinite', 'true or false', debugNonFinite);
+  checkBoolean(fn, 'debugNonFinite', debugNonFinite);
   if (padTo !== undefined) checkSize(fn, 'padTo', padTo);
   if (snapshotEvery !== undefined) checkSize(fn, 'snapshotEvery', snapshotEvery);
-  checkSeed(fn, seed);
+  checkSeed(fn, 'seed', seed);
 
   const params = readParams(fn, options.params);
   const state = readTree(fn, 'state', options.state ?? {});
@@ -207,7 +209,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
   const engine: Engine =
     device.device === 'cpu'
       ? await (await import('./host-engine.js')).HostEngine.create(device, job, trace, holdings)
-      : new (await import('./device-engine.js')).DeviceEngine(device, job, trace, reader, holdings);
+      : new (await import('./device-engine.js')).DeviceEngine('trainer.step', device, job, trace, reader, holdings);
   const evaluator = new Evaluator(device, job, engine, reader);
   const checkPredict = () => {
     if (!predict) throw new TypeError('trainer.predict: createTrainer() was given no predict function');
@@ -235,7 +237,6 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     ...(perSample ? { perSample: rows === undefined ? toArray(perSample) : firstRows(toArray(perSample), rows) } : {}),
   });
   const readPredicted = (inputs: unknown) => {
-    run.checkOpen('predict');
     // Names for the parts of a batch say nothing about inputs that are one array.
     const partsOnly = isArrayLike(inputs) && axes !== null && !isAxisNames(axes);
     return readInputs('predict', 'inputs', inputs, partsOnly ? undefined : axes);
@@ -312,6 +313,7 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
     },
     predict: async (inputs) => {
       checkPredict();
+      run.checkOpen('predict');
       const leaves = readPredicted(inputs);
       return run.enqueue('predict', async () => (await prediction?.run(inputs, leaves, run.context)) as ArraysOf<Y>);
     },
@@ -325,8 +327,9 @@ export async function createTrainer<P, B, X = unknown, Y = unknown, S = unknown,
       let isClosed = false;
       const call = async (inputs: ArrayInputs<X>): Promise<ArraysOf<Y>> => {
         const leaves = readPredicted(inputs);
-        return run.enqueue('predictor', async () => {
-          if (isClosed) throw new Error('trainer.predictor: the predictor is closed');
+        return device.queue.add(async () => {
+          if (isClosed) throw new Error('predictor: the predictor is closed');
+          openBackend('predictor', device);
           return (await fixed.run(inputs, leaves, at)) as ArraysOf<Y>;
         });
       };

@@ -34,7 +34,7 @@ async function growth(times: number, run: (index: number) => Promise<void>): Pro
 describe.each(['cpu', 'webgpu'] as const)('on %s', (device) => {
   const open = (): Promise<Backend | undefined> => (device === 'cpu' ? createBackend({ device }) : webgpuBackend());
 
-  test('memory stays flat over 10,000 steps of W1', { timeout: 900_000 }, async ({ skip }) => {
+  test('memory stays flat over 10,000 steps of W1', { timeout: 45 * 60_000 }, async ({ skip }) => {
     await using backend = await open();
     if (!backend) return skip('no device');
     const running = await (workloads.W1_mlp as NonNullable<typeof workloads.W1_mlp>)(backend);
@@ -42,7 +42,7 @@ describe.each(['cpu', 'webgpu'] as const)('on %s', (device) => {
     await running.close();
   });
 
-  test('100 trainers in a row give their memory back', { timeout: 900_000 }, async ({ skip }) => {
+  test('100 trainers in a row give their memory back', { timeout: 45 * 60_000 }, async ({ skip }) => {
     await using backend = await open();
     if (!backend) return skip('no device');
     const W1 = workloads.W1_mlp as NonNullable<typeof workloads.W1_mlp>;

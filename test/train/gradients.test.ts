@@ -294,12 +294,12 @@ describe.each(devices)('gradient strategies (%s)', (_, backend) => {
     [
       'invents a parameter',
       { gradients: (evaluate) => ({ gradients: { ...evaluate().gradients, c: ones([]) } }) },
-      "trainer.step: the gradient strategy returned a gradient of 'c', which is no parameter that is trained",
+      "trainer.step: the gradient strategy: gradients: 'c' is no parameter that is trained",
     ],
     [
       'returns another shape',
       { gradients: (evaluate) => ({ gradients: { ...evaluate().gradients, b: ones([2]) } }) },
-      'trainer.step: the gradient of b: expected float32[1], as before it, received float32[2]',
+      'trainer.step: the gradient strategy: gradients: b: expected float32[1], like the parameter, received float32[2]',
     ],
     [
       'returns further gradients that it did not declare',
@@ -309,7 +309,7 @@ describe.each(devices)('gradient strategies (%s)', (_, backend) => {
     [
       'returns further gradients of another shape',
       { extra: ['other'], gradients: (evaluate) => twice(evaluate(), { other: { b: ones([2]) } }) },
-      "trainer.step: the gradient 'other' of b: expected float32[1], as before it, received float32[2]",
+      'trainer.step: the gradient strategy: extra.other: b: expected float32[1], like the parameter, received float32[2]',
     ],
     [
       'reports a metric of the loss once more',

@@ -447,7 +447,7 @@ describe('createTrainer: errors', () => {
     [
       'an optimizer that changes shapes',
       { optimizer: grow },
-      'trainer.step: params.w after the step: expected float32[1], as before it, received float32[2, 1]',
+      'trainer.step: the update of w: expected the shape [1], received float32[2, 1]',
     ],
     ['an optimizer that forgets state', { optimizer: forget }, 'trainer.step: state momentum.w after the step: expected a Tensor'],
   ])('refuses %s in a step', async (_, change, message) => {

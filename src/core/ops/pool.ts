@@ -1,5 +1,5 @@
 import { largestOf } from '../dtype.js';
-import { checkOptions, outOfRange, wrongType } from '../errors.js';
+import { checkBoolean, checkOptions, outOfRange } from '../errors.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
@@ -115,7 +115,7 @@ function maxPool(fn: string, rank: SpatialRank, x: Tensor, options: MaxPoolOptio
 function avgPool(fn: string, rank: SpatialRank, x: Tensor, options: AvgPoolOptions<SpatialRank>): Tensor {
   checkImage(fn, rank, x, options, ['kernelSize', 'stride', 'padding', 'countIncludePad']);
   const { countIncludePad = true, ...sliding } = options;
-  if (typeof countIncludePad !== 'boolean') throw wrongType(fn, 'countIncludePad', 'true or false', countIncludePad);
+  checkBoolean(fn, 'countIncludePad', countIncludePad);
   const window = poolWindow(fn, rank, x, sliding);
   // As a convolution of every channel by itself, which ONNX Runtime computes and differentiates faster than AveragePool.
   const average = (image: Tensor): Tensor => {
