@@ -2,7 +2,7 @@ import { checkBoolean, checkNumber, checkOptions } from '../core/errors.js';
 import { hostInput } from '../core/leaf.js';
 import { zerosLike } from '../core/ops/constant.js';
 import { mul } from '../core/ops/elementwise.js';
-import { cast } from '../core/ops/select.js';
+import { cast, where } from '../core/ops/select.js';
 import { normalizeAxes, sizeOf } from '../core/shape.js';
 import { checkFloat, type Tensor } from '../core/tensor.js';
 
@@ -52,5 +52,6 @@ export function dropout(x: Tensor, options: DropoutOptions): Tensor {
     },
     { shape, dtype: 'bool' },
   );
-  return mul(x, mul(cast(kept, x.dtype), 1 / (1 - rate)));
+  // In float32: what is kept of little may be scaled by more than float16 holds.
+  return cast(where(kept, mul(cast(x, 'float32'), 1 / (1 - rate)), 0), x.dtype);
 }

@@ -213,6 +213,15 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     ],
   ],
   convolutions: [
+    [() => conv2d(image, floats(3, 2, 0, 1)), 'RangeError: conv2d: weight: expected no axis of size 0, received float32[3, 2, 0, 1]'],
+    [
+      () => convTranspose2d(floats(1, 0, 4, 4), floats(0, 3, 3, 3)),
+      'RangeError: convTranspose2d: x: expected no axis of size 0, but for the first, received float32[1, 0, 4, 4]',
+    ],
+    [
+      () => avgPool2d(floats(1, 0, 4, 4), { kernelSize: 2 }),
+      'RangeError: avgPool2d: x: expected no axis of size 0, but for the first, received float32[1, 0, 4, 4]',
+    ],
     [
       () => conv2d(image, leaf([3, 1, 2, 2])),
       'RangeError: conv2d: expected x [N, C, H, W] and weight [O, C / groups, kernel height, kernel width] of one dtype, received float32[1, 2, 4, 4] and float32[3, 1, 2, 2] with groups 1',
@@ -394,7 +403,7 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
           ],
           { value: Infinity },
         ),
-      'RangeError: pad: value: expected a finite number, received Infinity',
+      'RangeError: pad: value: expected a finite number of float32, received Infinity',
     ],
     [
       () => pad(integers, [[1, 1]], { mode: wrong('replicate') }),
@@ -412,7 +421,7 @@ const errors: Record<string, readonly (readonly [() => unknown, string])[]> = {
     [() => pad(integers, [[1, 1]], wrong(1)), 'TypeError: pad: options: expected an object, received 1'],
     [() => flip(x, { axis: 2 }), 'RangeError: flip: axis: expected an axis of a rank-2 Tensor, received 2'],
     [() => flip(x, wrong({ axes: 1 })), "TypeError: flip: unknown option 'axes'; the options are axis"],
-    [() => pad(integers, [[1, 1]], { value: 0.5 }), 'RangeError: pad: value: expected an integer, as x is int32, received 0.5'],
+    [() => pad(integers, [[1, 1]], { value: 0.5 }), 'RangeError: pad: value: expected an integer of 32 bits, as x is int32, received 0.5'],
   ],
   differentiation: [
     [

@@ -1,4 +1,4 @@
-import { checkOptions, outOfRange, wrongType } from '../errors.js';
+import { checkBoolean, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { broadcastShapes, checkShape, normalizeAxes, type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Node, type Op, type Tensor } from '../tensor.js';
 
@@ -152,6 +152,7 @@ export const inferReduced: ReduceOp['infer'] = ([x], { axes }) => [{ shape: kept
 /** Applies a reduction with the options that all of them have. */
 export function reduceBy(op: ReduceOp, x: Tensor, options: ReduceOptions): Tensor {
   checkOptions(op.name, options, ['axis', 'keepDims']);
+  checkBoolean(op.name, 'keepDims', options.keepDims ?? false);
   const axes = normalizeAxes(op.name, options.axis, x.rank);
   const kept = axes.length === 0 ? x : apply(op, [x], { axes })[0];
   return options.keepDims ? kept : reshape(kept, droppedShape(x.shape, axes));

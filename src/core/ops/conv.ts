@@ -2,10 +2,9 @@ import { checkOptions, outOfRange, show } from '../errors.js';
 import { type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
-import { zeros } from './constant.js';
 import { add } from './elementwise.js';
 import { matmul } from './linalg.js';
-import { concat, padConstant, slice, transpose } from './movement.js';
+import { concat, flip, padConstant, slice, transpose } from './movement.js';
 import {
   axisNames,
   checkFits,
@@ -87,7 +86,7 @@ const convTransposeOp: Op<readonly Tensor[], TransposeAttributes> = {
     const around = padding.map((p, side) => (extent[side % rank] as number) - 1 - p + (side < rank ? 0 : (rest[side - rank] as number)));
     if (sizeOf(stride) === 1 && around.every((p) => p >= 0)) {
       // A convolution with the kernel turned round, which is faster than a transposed one.
-      const [turned] = apply(turnOp, [swapChannels(weight, window.groups)], null);
+      const turned = flip(swapChannels(weight, window.groups), { axis: size.map((_, i) => i + 2) });
       return [graph.value(apply(convOp, [x, turned, ...inputs.slice(2)], { ...window, padding: around })[0])];
     }
     const other = graph.device === 'webgpu' ? convTransposeOnWebgpu(inputs, attributes) : undefined;
@@ -121,17 +120,6 @@ function swapChannels(weight: Tensor, groups: number): Tensor {
   return reshape(swapped, [groups * channels, out / groups, ...kernel]);
 }
 
-/** Reverses the spatial axes of a weight. Only written, never differentiated. */
-const turnOp: Op<[Tensor], null> = {
-  name: 'turn',
-  infer: ([weight]) => [weight],
-  emit: (graph, names, { inputs: [weight] }) => {
-    const axes = weight.shape.flatMap((size, axis) => (axis > 1 && size > 1 ? [axis] : []));
-    const [last, first, step] = [-1, -(2 ** 31), -1].map((n) => graph.ints(axes.map(() => n))) as [string, string, string];
-    return axes.length === 0 ? names : [graph.node('Slice', [names[0], last, first, graph.ints(axes), step])];
-  },
-};
-
 /** `x` with zeros after its elements along an axis, `size` of them in all. */
 const extended = (x: Tensor, axis: number, size: number): Tensor =>
   padConstant(
@@ -147,11 +135,8 @@ function convOnWebgpu(inputs: readonly Tensor[], attributes: Attributes): Tensor
   const after = padding.slice(kernel.length);
   const asProduct = sizeOf(kernel) === 1 || sameShape(kernel, x.shape.slice(2));
   if (asProduct && after.some((p) => p > 0) && padding.every((p, side) => p === 0 || side >= kernel.length)) {
-    // Where the image itself can be an operand of a product, padding at the end alone is overlooked. A Pad would be made padding again.
-    const padded = after.reduce((image, p, i) => {
-      const shape = image.shape.map((size, axis) => (axis === i + 2 ? p : size));
-      return p === 0 ? image : concat([image, zeros(shape, x.dtype)], { axis: i + 2 });
-    }, x);
+    // Where the image itself can be an operand of a product, padding at the end alone is overlooked.
+    const padded = padConstant(x, [[0, 0], [0, 0], ...after.map((p): [number, number] => [0, p])]);
     return apply(convOp, [padded, ...inputs.slice(1)], { ...attributes, padding: padding.map(() => 0) })[0];
   }
   if (groups === 1) {
@@ -289,6 +274,12 @@ function operandsOf(fn: string, rank: SpatialRank, x: Tensor, weight: Tensor, op
     throw new RangeError(
       `${fn}: expected x ${layoutOf(rank)} and weight [${layout}] of one dtype, received ${show(x)} and ${show(weight)} with groups ${groups}`,
     );
+  }
+  for (const [name, tensor, sizes] of [
+    ['x', x, x.shape.slice(1)],
+    ['weight', weight, weight.shape],
+  ] as const) {
+    if (sizes.includes(0)) throw outOfRange(fn, name, `no axis of size 0${name === 'x' ? ', but for the first' : ''}`, tensor);
   }
   if (outer % groups !== 0) {
     throw outOfRange(fn, 'groups', `a divisor of the ${outer} ${transposed ? 'channels of x' : 'channels of the result'}`, groups);

@@ -1,4 +1,4 @@
-import { type DType, isFloat } from '../dtype.js';
+import { type DType, isFloat, largestOf } from '../dtype.js';
 import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from '../errors.js';
 import { normalizeAxes, normalizeAxis, type Shape, sameShape } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Op, type Tensor } from '../tensor.js';
@@ -315,7 +315,8 @@ const padOp: Op<[Tensor], { before: Shape; after: Shape; value: number }> = {
   ],
   emit: (graph, inputs, { inputs: [x], attributes: { before, after, value } }) => [
     asIntegers(graph, inputs, x.dtype, (source, dtype) =>
-      graph.node('Pad', [...source, graph.ints([...before, ...after]), graph.scalar(value, dtype)]),
+      // With the axes named ONNX Runtime does not make it padding of the pooling or convolution that follows, which pads otherwise.
+      graph.node('Pad', [...source, graph.ints([...before, ...after]), graph.scalar(value, dtype), graph.ints(before.map((_, i) => i))]),
     ),
   ],
   vjp: ([g], { inputs: [x], attributes: { before } }) => [
@@ -358,13 +359,15 @@ export function pad(x: Tensor, padding: readonly Sides[], options: PadOptions = 
   checkOptions('pad', options, ['mode', 'value']);
   const { mode = 'constant', value = 0 } = options;
   checkOneOf('pad', 'mode', mode, ['constant', 'reflect', 'edge']);
-  if (x.dtype === 'int32') checkNumber('pad', 'value', value, 'an integer, as x is int32', Number.isInteger);
-  checkNumber('pad', 'value', value, 'a finite number');
+  const isInt32 = (n: number) => Number.isInteger(n) && Math.abs(n) < 2 ** 31;
+  if (x.dtype === 'int32') checkNumber('pad', 'value', value, 'an integer of 32 bits, as x is int32', isInt32);
+  else if (x.dtype === 'bool') checkNumber('pad', 'value', value, '0 or 1, as x is bool', (n) => n === 0 || n === 1);
+  else checkNumber('pad', 'value', value, `a finite number of ${x.dtype}`, (n) => Math.abs(n) <= largestOf(x.dtype));
   if (mode !== 'constant' && options.value !== undefined) throw outOfRange('pad', 'value', `no value, as mode is '${mode}'`, value);
   if (
     !Array.isArray(padding) ||
     padding.length !== x.rank ||
-    padding.some((p) => p.length !== 2 || p.some((n: number) => !Number.isInteger(n) || n < 0))
+    padding.some((p) => !Array.isArray(p) || p.length !== 2 || p.some((n: number) => !Number.isInteger(n) || n < 0))
   ) {
     throw wrongType('pad', 'padding', `${x.rank} pairs of integers >= 0, one per axis of x`, padding);
   }

@@ -1,6 +1,6 @@
 import { largestOf } from '../dtype.js';
 import { checkBoolean, checkOptions, outOfRange } from '../errors.js';
-import { type Shape, sizeOf } from '../shape.js';
+import { sizeOf } from '../shape.js';
 import { apply, checkFloat, type Op, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
 import { constant, full, ones } from './constant.js';
@@ -17,6 +17,7 @@ import {
   type Padding,
   type PerAxis,
   perAxis,
+  replaced,
   type SpatialRank,
   scatterTaps,
   slidOver,
@@ -86,6 +87,7 @@ function checkImage(fn: string, rank: SpatialRank, x: Tensor, options: unknown, 
   checkFloat(fn, 'x', x);
   checkOptions(fn, options, allowed);
   if (x.rank !== rank + 2) throw outOfRange(fn, 'x', `a Tensor ${layoutOf(rank)}`, x);
+  if (x.shape.slice(1).includes(0)) throw outOfRange(fn, 'x', 'no axis of size 0, but for the first', x);
 }
 
 /** The window of a pooling over `x`. */
@@ -131,13 +133,6 @@ function avgPool(fn: string, rank: SpatialRank, x: Tensor, options: AvgPoolOptio
 const binsOf = (size: number, count: number): [start: number, end: number][] =>
   Array.from({ length: count }, (_, i) => [Math.floor((i * size) / count), Math.ceil(((i + 1) * size) / count)]);
 
-/** `shape` with other sizes in place of that of `axis`. */
-const withSizes = (shape: Shape, axis: number, ...sizes: number[]): number[] => [
-  ...shape.slice(0, axis),
-  ...sizes,
-  ...shape.slice(axis + 1),
-];
-
 /** The largest element of every bin along an axis; the first where several tie. */
 function maxOfBins(x: Tensor, axis: number, count: number): Tensor {
   const bins = binsOf(x.shape[axis] as number, count);
@@ -145,9 +140,9 @@ function maxOfBins(x: Tensor, axis: number, count: number): Tensor {
   // Bins of one width: shorter ones repeat their last element.
   const places = bins.flatMap(([start, end]) => Array.from({ length: width }, (_, i) => Math.min(start + i, end - 1)));
   const row = places.every((place, i) => place === i) ? x : gather(x, constant(places, { dtype: 'int32' }), { axis });
-  const blocks = reshape(row, withSizes(x.shape, axis, count, width));
+  const blocks = reshape(row, replaced(x.shape, axis, axis + 1, count, width));
   const largest = takeAlongAxis(blocks, argMax(blocks, { axis: axis + 1, keepDims: true }), { axis: axis + 1 });
-  return reshape(largest, withSizes(x.shape, axis, count));
+  return reshape(largest, replaced(x.shape, axis, axis + 1, count));
 }
 
 /** The mean of every bin along an axis, as a product with a matrix. */
@@ -159,7 +154,7 @@ function meanOfBins(x: Tensor, axis: number, count: number): Tensor {
   const matrix = constant(rows, { dtype: x.dtype });
   if (axis === x.rank - 1) return matmul(x, transpose(matrix));
   const columns = reshape(x, [...x.shape.slice(0, axis + 1), sizeOf(x.shape.slice(axis + 1))]);
-  return reshape(matmul(matrix, columns), withSizes(x.shape, axis, count));
+  return reshape(matmul(matrix, columns), replaced(x.shape, axis, axis + 1, count));
 }
 
 /** Pools axis by axis, from the last one on: bins are boxes, and their rows are pooled first. */

@@ -93,7 +93,7 @@ const prodOp: ReduceOp = {
 };
 
 /**
- * Product of the elements over `axis`. The product of no elements is 1. Its gradient is right at zeros; its second derivative is 0 there.
+ * Product of the elements over `axis`. The product of no elements is 1. Its gradient is right at zeros; second derivatives there are not (those of {@link cumprod} are).
  *
  * @param x float
  */
@@ -190,7 +190,7 @@ const logSumExpOp: ReduceOp = {
     const { shape, dtype } = inputs[0];
     // In float32, as the sum may exceed float16 where its logarithm does not.
     const wide = dtype === 'float16' ? graph.node('Cast', [x], { to: 1 }) : x;
-    // Clamped, so that a row of -Infinity gives -Infinity and not NaN.
+    // Clamped, so that a row of -Infinity gives -Infinity (on WebGPU the lowest float) and not NaN.
     const lowest = graph.scalar(-largestOf('float32'), 'float32');
     const top = graph.node('Max', [graph.node('ReduceMax', [wide, graph.ints(axes)], { keepdims: 1 }), lowest]);
     const powers = graph.node('Exp', [graph.node('Sub', [wide, top])]);

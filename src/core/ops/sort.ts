@@ -32,7 +32,7 @@ export interface TopKOptions {
 
 /**
  * The `k` largest (or smallest) elements along an axis, sorted, and where they are. Of equal elements the first comes first.
- * The gradient goes to the elements that were taken. Where NaN stands is left open.
+ * The gradient goes to the elements that were taken. Where NaN stands is left open; on WebGPU infinities count as the largest floats.
  *
  * @param x float, rank >= 1
  * @param k from 1 to the size of the axis

@@ -159,7 +159,7 @@ const tapsOf = (lines: readonly Line[]): { phase: number; starts: number[] }[] =
   );
 
 /** `shape` with other sizes in place of those from `axis` to `end`. */
-const replaced = (shape: Shape, axis: number, end: number, ...sizes: number[]): number[] => [
+export const replaced = (shape: Shape, axis: number, end: number, ...sizes: number[]): number[] => [
   ...shape.slice(0, axis),
   ...sizes,
   ...shape.slice(end),
