@@ -53,7 +53,7 @@ const maxOp: ReduceOp = {
 };
 
 /**
- * Largest element over `axis`. Elements that tie share the gradient equally.
+ * Largest element over `axis`. Elements that tie share the gradient equally. Where an element is NaN the result is unspecified.
  *
  * @param x float or int32
  * @throws if a reduced axis has no elements

@@ -5,7 +5,7 @@ import { encodeModule } from './encode.js';
 import { interpretLoop } from './interpret.js';
 import type { Loop, LoopCode } from './loop.js';
 import { type Arena, allocateMemory, fitsMemory, type KernelMemory } from './memory.js';
-import { convert } from './ops.js';
+import { convert, isInvertible } from './ops.js';
 import type { UpdatePlan } from './plan.js';
 
 export interface KernelOptions {
@@ -73,7 +73,8 @@ export async function createKernels(plan: UpdatePlan, options: KernelOptions = {
   if (!fitsMemory(plan, memory)) throw new Error('createKernels: the memory was allocated for other updates');
   // Tensors that are treated alike share a kernel.
   const codes = new Map<string, LoopCode>();
-  for (const { loops } of plan.phases) for (const { key, code } of loops) codes.set(key, code);
+  const loops = plan.phases.flatMap(({ loops }) => loops);
+  for (const { key, code } of loops.flatMap((loop) => (loop.inverted ? [loop, loop.inverted.dividing] : [loop]))) codes.set(key, code);
   const names = new Map([...codes.keys()].map((key, i) => [key, String(i)]));
   const module = interpret ? undefined : await compile([...codes.values()]);
   const instances = new Map<Arena, WebAssembly.Exports>();
@@ -86,7 +87,11 @@ export async function createKernels(plan: UpdatePlan, options: KernelOptions = {
   }
 
   const registers: Float32Array[] = [];
-  const runnerOf = (loop: Loop): Runner => {
+  const runnerOf = ({ inverted, ...loop }: Loop): Runner => {
+    if (inverted) {
+      const [multiply, divide] = [runnerOf(loop), runnerOf(inverted.dividing)];
+      return (slots) => (inverted.divisors.every((slot) => isInvertible(slots[slot] as number)) ? multiply : divide)(slots);
+    }
     const { arena } = memory.places[loop.arrays[0] as number] as KernelMemory['places'][number];
     const kernels = instances.get(arena);
     if (!kernels) return interpretedLoop(loop, memory, registers);

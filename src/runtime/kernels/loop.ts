@@ -39,6 +39,8 @@ export interface Loop {
   readonly scalars: readonly number[];
   /** The slots that take the results of its reductions. */
   readonly results: readonly number[];
+  /** Where it multiplies by the reciprocals of numbers: their slots, and a loop that divides, for when one has none in float32. */
+  readonly inverted?: { readonly divisors: readonly number[]; readonly dividing: Loop };
 }
 
 /** Writes a loop, instruction by instruction. Arrays and scalars are numbered as they come. */

@@ -59,23 +59,33 @@ const integers: typeof numbers = {
   neg: (x) => -x | 0,
 };
 
-/** A number as one of `dtype`. float32 numbers keep their digits until they are stored. */
+/** A number as one of `dtype`. What is computed from float32 numbers keeps its digits until it is stored. */
 const conversions: Readonly<Record<string, HostFunction>> = {
-  float32: (x) => x,
-  int32: (x) => x | 0,
-  bool: (x) => Number(x !== 0),
+  float32: Math.fround,
+  // NaN and what is out of range become -2^31, as on x86 and so in ONNX Runtime there. Elsewhere that depends on the processor.
+  int32: (x) => (x > -(2 ** 31) - 1 && x < 2 ** 31 ? x | 0 : -(2 ** 31)),
+  bool: (x) => Number(Math.fround(x) !== 0),
 };
 
 export const convert = (dtype: string): HostFunction | undefined => conversions[dtype];
 
+/** Whether a product with the reciprocal is as accurate as a division in float32: neither number may be subnormal, or 0. */
+export const isInvertible = (x: number): boolean => Math.abs(x) >= 2 ** -126 && Math.abs(x) <= 2 ** 126;
+
+/** These see numbers as float32 does, so that a guard holds for what arrays meet. */
+const comparisons: ReadonlySet<string> = /* @__PURE__ */ new Set(['equal', 'greater', 'greaterEqual', 'less', 'lessEqual']);
+
 /** How the host computes the result of a node from single numbers, or undefined. */
-export function onHost({ op: { name }, attributes, outputs: [output] }: Node): HostFunction | undefined {
+export function onHost({ op: { name }, attributes, inputs: [input], outputs: [output] }: Node): HostFunction | undefined {
   if (name === 'cast') return conversions[(attributes as { dtype: string }).dtype];
   if (name === 'clip') {
     const { min, max } = attributes as { min: number; max: number };
-    return (x) => Math.min(Math.max(x, min), max);
+    const [low, high] = output?.dtype === 'float32' ? [Math.fround(min), Math.fround(max)] : [min, max];
+    return (x) => Math.min(Math.max(x, low), high);
   }
-  return (output?.dtype === 'int32' && integers[name]) || numbers[name];
+  const compute = (output?.dtype === 'int32' && integers[name]) || numbers[name];
+  if (!compute || !comparisons.has(name) || input?.dtype !== 'float32') return compute;
+  return (a, b) => compute(Math.fround(a), Math.fround(b), 0);
 }
 
 type LoopRule = (loop: LoopBuilder, inputs: readonly Value[], node: Node) => Value;

@@ -17,8 +17,8 @@ export interface TopKAccuracyOptions extends ScoreOptions {
  * Share of the labels that are among the k classes with the highest scores. 0 without labels that count.
  *
  * Found by counting the classes ahead of the label, without sorting. Of scores that tie the class with the lower index is ahead, so
- * that k = 1 is {@link accuracy}, and scores that are all equal gain nothing. (scikit-learn puts the higher index ahead; PyTorch's
- * `topk` leaves it open.) A label whose score is NaN is never among them.
+ * that k = 1 is {@link accuracy} where no score is NaN, and scores that are all equal gain nothing. (scikit-learn puts the higher index
+ * ahead; PyTorch's `topk` leaves it open.) A label whose score is NaN is never among them.
  *
  * Source: ImageNet Large Scale Visual Recognition Challenge (arXiv:1409.0575); `sklearn.metrics.top_k_accuracy_score`.
  *

@@ -19,6 +19,7 @@ import {
   full,
   greater,
   greaterEqual,
+  hostInput,
   less,
   lessEqual,
   log,
@@ -134,7 +135,7 @@ describe('ops on arrays, on special values too', () => {
   });
 
   it.each(Object.entries(binary))('%s with a number', async (_, op) => {
-    for (const number of [2, -0.375, 0, Number.POSITIVE_INFINITY, Number.NaN]) {
+    for (const number of [2, -0.375, 0, 1e-39, -3e38, Number.POSITIVE_INFINITY, Number.NaN]) {
       const step: Step = ({ a, s }) => ({ next: { x: op(a as Tensor, s as Tensor), y: op(s as Tensor, a as Tensor) } });
       await expectLikeOnnx(backend, { a, s: array(number), x: a, y: a }, step, { steps: 1 });
     }
@@ -198,6 +199,39 @@ describe('ops on numbers', () => {
       runAt(kernels, 0);
       expect([...kernels.data[1]!]).toEqual([1, 2, 3]);
     }
+  });
+
+  it('compare as float32 does', async () => {
+    const step: Step = ({ s, tiny }) => {
+      const tenth = hostInput(() => 0.1);
+      const truths = {
+        constant: equal(s!, 0.1),
+        array: equal(s!, constant([0.1])),
+        hostInput: equal(s!, tenth),
+        clip: equal(clip(mul(s!, 2), { max: 0.1 }), s!),
+        above: greater(s!, 0.1),
+        sum: equal(add(s!, 0.2), 0.3),
+        integer: equal(cast(constant(2 ** 24 + 1, { dtype: 'int32' }), 'float32'), 2 ** 24),
+        integers: equal(constant(2 ** 24 + 1, { dtype: 'int32' }), 2 ** 24),
+        underflow: greater(square(tiny!), 0),
+        bool: cast(square(tiny!), 'bool'),
+      };
+      return { next: {}, values: Object.fromEntries(Object.entries(truths).map(([name, x]) => [name, asFloat(x)])) };
+    };
+    await expectLikeOnnx(backend, { s: array([0.1]), tiny: array(1e-30) }, step, { steps: 1 });
+  });
+
+  // Other processors make other integers of them in ONNX Runtime.
+  it.skipIf(process.arch !== 'x64')('of int32 from what is none', async () => {
+    const values = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 3e9, 2 ** 31, -3e9, -(2 ** 31), 2 ** 31 - 128, -1.5];
+    const arrays = Object.fromEntries(
+      values.flatMap((x, i) => [
+        [`x${i}`, array(x)],
+        [`y${i}`, array(7, { dtype: 'int32' })],
+      ]),
+    );
+    const step: Step = (inputs) => ({ next: Object.fromEntries(values.map((_, i) => [`y${i}`, cast(inputs[`x${i}`]!, 'int32')])) });
+    await expectLikeOnnx(backend, arrays, step, { steps: 1 });
   });
 
   it('are not finite where they are too large for float32', async () => {
