@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { dirname, resolve } from 'node:path';
-import { checkNumber, checkOneOf, checkOptions, wrongType } from './core/errors.js';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from './core/errors.js';
 import { encode } from './onnx/encode.js';
 import { type Backend, type Device, OrtBackend } from './runtime/backend.js';
 import type { Ort } from './runtime/ort.js';
@@ -83,10 +83,12 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
   return backend;
 }
 
-/** Writes data, or the names in a folder, out to the disk, and closes. */
-async function syncAndClose(path: string, flags: string, bytes?: Uint8Array): Promise<void> {
-  const file = await open(path, flags);
+/** Writes data, or the names in a folder, out to the disk, and closes. A new file with `mode` has it before it has data. */
+async function syncAndClose(path: string, flags: string, bytes?: Uint8Array, mode?: number): Promise<void> {
+  const file = await open(path, flags, mode);
   try {
+    // The process's umask may have taken some of it away.
+    if (mode !== undefined) await file.chmod(mode);
     if (bytes) await file.writeFile(bytes);
     await file.sync();
   } finally {
@@ -101,10 +103,11 @@ const noFolderSync = ['EACCES', 'EINVAL', 'EISDIR', 'EPERM'];
  * Writes a file so that at any moment, even after a crash or a power failure, it holds either all of the old bytes or all of
  * the new ones; once the promise is fulfilled, the new ones.
  *
- * The bytes go to `<path>.<random>.tmp` first, which takes the place of `path`. If writing fails the temporary file is removed;
- * if the process is killed it stays, and may be deleted. A symbolic link at `path` is replaced, not followed.
+ * The bytes go to `<path>.<random>.tmp` first (of long file names it has the beginning only), which takes the place of `path`. If
+ * writing fails the temporary file is removed; if the process is killed it stays, and may be deleted. The permissions of a file that
+ * exists are kept. A symbolic link at `path` is replaced, not followed; the new file has the permissions of the one that it led to.
  *
- * @throws as the functions of `node:fs/promises` do
+ * @throws if `path` is empty or ends with a slash, and as the functions of `node:fs/promises` do
  * @example
  * ```ts
  * import { writeFileAtomic } from 'tracegrad/node';
@@ -116,10 +119,19 @@ const noFolderSync = ['EACCES', 'EINVAL', 'EISDIR', 'EPERM'];
 export async function writeFileAtomic(path: string, bytes: Uint8Array): Promise<void> {
   if (typeof path !== 'string') throw wrongType('writeFileAtomic', 'path', 'a string', path);
   if (!(bytes instanceof Uint8Array)) throw wrongType('writeFileAtomic', 'bytes', 'a Uint8Array', bytes);
+  if (path === '' || path.endsWith('/') || path.endsWith(sep)) {
+    throw outOfRange('writeFileAtomic', 'path', 'the path of a file, not of a folder', path);
+  }
   const target = resolve(path);
-  const temporary = `${target}.${randomUUID()}.tmp`;
+  // File systems allow names of 255 bytes, and a character has up to three.
+  const temporary = join(dirname(target), `${basename(target).slice(0, 60)}.${randomUUID()}.tmp`);
+  // If it cannot be told, there is no file, or writing fails and says why.
+  const mode = await stat(target).then(
+    (old) => old.mode & 0o777,
+    () => undefined,
+  );
   try {
-    await syncAndClose(temporary, 'wx', bytes);
+    await syncAndClose(temporary, 'wx', bytes, mode);
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });

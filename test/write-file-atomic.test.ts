@@ -1,6 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -18,8 +29,8 @@ vi.mock('node:fs/promises', async (original) => {
   const base = (path: unknown) => basename(String(path)).replace(/[0-9a-f-]{36}/, '*');
   return {
     ...fs,
-    open: async (path: string, flags: string) => {
-      const file = await fs.open(path, flags);
+    open: async (path: string, flags: string, mode?: number) => {
+      const file = await fs.open(path, flags, mode);
       for (const method of ['writeFile', 'sync', 'close'] as const) {
         const plain = file[method].bind(file) as (...args: unknown[]) => Promise<void>;
         file[method] = async (...args: unknown[]) => {
@@ -87,6 +98,49 @@ describe('writeFileAtomic', () => {
     await expect(writeFileAtomic(file, Uint8Array.of(2))).rejects.toThrow('failed');
     expect(disk.done.at(-1)).toBe(`close ${basename(folder)}`);
     expect([...readFileSync(file)]).toEqual([2]);
+  });
+
+  it.runIf(process.platform !== 'win32')('keeps the permissions of a file that exists', async () => {
+    const permissions = (path: string) => statSync(path).mode & 0o777;
+    const umask = process.umask(0o027);
+    try {
+      const file = join(folder, 'a.bin');
+      await writeFileAtomic(file, Uint8Array.of(1));
+      expect(permissions(file)).toBe(0o640);
+      // Narrower and wider than new files are.
+      for (const mode of [0o600, 0o666, 0o755]) {
+        chmodSync(file, mode);
+        await writeFileAtomic(file, Uint8Array.of(2));
+        expect(permissions(file)).toBe(mode);
+      }
+      chmodSync(file, 0o600);
+      const link = join(folder, 'link');
+      symlinkSync(file, link);
+      await writeFileAtomic(link, Uint8Array.of(3));
+      expect(permissions(link)).toBe(0o600);
+      const dangling = join(folder, 'dangling');
+      symlinkSync(join(folder, 'gone'), dangling);
+      await writeFileAtomic(dangling, Uint8Array.of(4));
+      expect(permissions(dangling)).toBe(0o640);
+    } finally {
+      process.umask(umask);
+    }
+  });
+
+  it.each([`${'n'.repeat(230)}`, 'n'.repeat(255), '\u6f22'.repeat(85), `${'\u{1f600}'.repeat(60)}.bin`])(
+    'takes a long file name: %s',
+    async (name) => {
+      await writeFileAtomic(join(folder, name), Uint8Array.of(1));
+      expect(readdirSync(folder)).toEqual([name]);
+    },
+  );
+
+  it('refuses the path of a folder', async () => {
+    for (const path of [`${join(folder, 'a.bin')}/`, `${folder}/`, '']) {
+      const message = `writeFileAtomic: path: expected the path of a file, not of a folder, received '${path}'`;
+      await expect(writeFileAtomic(path, Uint8Array.of(1))).rejects.toThrow(new RangeError(message));
+    }
+    expect(existsSync(join(folder, 'a.bin'))).toBe(false);
   });
 
   it('takes many at once', async () => {

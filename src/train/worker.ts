@@ -37,6 +37,13 @@ export interface WorkerConnection<A extends WorkerFunctions<A>> extends AsyncDis
 /** All messages carry this key, so that others may use the port too. */
 type Message = { readonly tracegrad: 'hello' | 'ready' | 'end' } | Call | Answer;
 
+/** Comes right before each call and each answer: if that cannot be read over there, this tells whose it was. */
+interface Announcement {
+  readonly tracegrad: 'next';
+  readonly id: number;
+  readonly name: string;
+}
+
 interface Call {
   readonly tracegrad: 'call';
   readonly id: number;
@@ -53,12 +60,24 @@ type Thrown =
   | { readonly value: unknown }
   | { readonly name: string; readonly message: string; readonly stack: string | undefined; readonly cause?: Thrown };
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+function messageOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return 'of a value that has no text';
+  }
+}
 
-function fromError(error: unknown): Thrown {
+/** The other side must be able to read the message, and its stack may be smaller. */
+const MAX_CAUSES = 100;
+
+/** @param effects the errors that this one is the cause of; a chain of causes that leads back to one ends there */
+function fromError(error: unknown, effects: readonly unknown[] = []): Thrown {
   if (!(error instanceof Error)) return { value: error };
   const { name, message, stack, cause } = error;
-  return { name, message, stack, ...(cause === undefined ? {} : { cause: fromError(cause) }) };
+  const chain = [...effects, error];
+  const last = cause === undefined || chain.includes(cause) || chain.length > MAX_CAUSES;
+  return { name, message, stack, ...(last ? {} : { cause: fromError(cause, chain) }) };
 }
 
 const errorTypes = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
@@ -72,19 +91,44 @@ function toError(thrown: Thrown): unknown {
   return Object.defineProperties(error, { name: own(name), stack: own(stack) });
 }
 
-/** The buffers of the arrays in a result that are whole buffers: parts of a buffer are copied. */
-function buffersOf(value: unknown): ArrayBuffer[] {
-  const seen = new Set<unknown>();
+/** ArrayBuffer.prototype.detached is not everywhere yet. */
+function isDetached(buffer: ArrayBuffer): boolean {
+  try {
+    buffer.slice(0, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * The buffers of the arrays in a result that are whole buffers: parts of a buffer are copied.
+ *
+ * @throws if an array has lost its buffer, which Node would send as something that cannot be read
+ */
+function buffersOf(result: unknown): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
-  const visit = (item: unknown): void => {
-    if (typeof item !== 'object' || item === null || seen.has(item)) return;
-    seen.add(item);
+  const items = new Set([result]); // grows while it is gone through
+  for (const item of items) {
     if (ArrayBuffer.isView(item)) {
-      if (item.buffer instanceof ArrayBuffer && item.byteLength === item.buffer.byteLength) buffers.add(item.buffer);
-    } else for (const child of Object.values(item)) visit(child);
-  };
-  visit(value);
+      const { buffer } = item;
+      if (!(buffer instanceof ArrayBuffer)) continue;
+      if (isDetached(buffer)) {
+        throw new TypeError('it holds an array that was moved before, with another result perhaps; return copies of arrays that are kept');
+      }
+      if (item.byteLength > 0 && item.byteLength === buffer.byteLength) buffers.add(buffer);
+    } else if (typeof item === 'object' && item !== null) {
+      for (const child of Object.values(item)) if (typeof child === 'object') items.add(child);
+    }
+  }
   return [...buffers];
+}
+
+/** Posts a call or an answer. */
+function send(port: WorkerPort, name: string, message: Call | Answer, transfer: ArrayBuffer[] = []): void {
+  const next: Announcement = { tracegrad: 'next', id: message.id, name };
+  port.postMessage(next, []);
+  port.postMessage(message, transfer);
 }
 
 type Listener = (value: never) => void;
@@ -104,22 +148,32 @@ interface Target {
 
 interface Events {
   message(message: Message): void;
+  /** A call or an answer came that could not be read. */
+  unreadable(announcement: Announcement, reason: string, cause: unknown): void;
   /** The channel has come to an end. */
   end(what: string, cause?: unknown): void;
 }
 
 /** Listens to a port until the result is called. */
-function listen(port: WorkerPort, { message, end }: Events): () => void {
+function listen(port: WorkerPort, { message, unreadable, end }: Events): () => void {
+  let announced: Announcement | undefined;
   const take = (data: unknown) => {
-    if (typeof data === 'object' && data !== null && 'tracegrad' in data) message(data as Message);
+    announced = undefined;
+    if (typeof data !== 'object' || data === null || !('tracegrad' in data)) return;
+    if (data.tracegrad === 'next') announced = data as Announcement;
+    else message(data as Message);
   };
-  const unreadable = () => end('a message could not be read');
+  const failedToRead = (cause: unknown) => {
+    // What was not announced is not ours.
+    if (announced) unreadable(announced, cause instanceof Error ? `: ${cause.message}` : '', cause);
+    announced = undefined;
+  };
   const failed = (error: unknown) => end(`the worker failed: ${messageOf(error)}`, error);
   if ('on' in port) {
     const emitter = port as unknown as Emitter;
     const listeners: Record<string, Listener> = {
       message: take,
-      messageerror: unreadable,
+      messageerror: failedToRead,
       error: failed,
       exit: (code: number) => end(`the worker has exited (code ${code})`),
       close: () => end('the port was closed'),
@@ -132,7 +186,7 @@ function listen(port: WorkerPort, { message, end }: Events): () => void {
   const target = port as unknown as Target;
   const listeners: Record<string, Listener> = {
     message: ({ data }: MessageEvent) => take(data),
-    messageerror: unreadable,
+    messageerror: () => failedToRead(undefined),
     // Without a message where the script could not be loaded.
     error: ({ error, message: text }: ErrorEvent) => failed(error ?? text ?? 'its script could not be loaded'),
     close: () => end('the port was closed'),
@@ -154,10 +208,20 @@ function checkPort(fn: string, argument: string, port: unknown, hint: string): v
 function checkFunctions(functions: unknown): asserts functions is Readonly<Record<string, (...args: readonly unknown[]) => unknown>> {
   const fn = 'serveWorker';
   if (typeof functions !== 'object' || functions === null) throw wrongType(fn, 'functions', 'an object of functions', functions);
-  for (const [name, value] of Object.entries(functions)) {
+  const entries = Object.entries(functions);
+  if (entries.length === 0) {
+    const expected = 'an object with functions of its own (methods of a class are not: { run: () => instance.run() })';
+    throw wrongType(fn, 'functions', expected, functions);
+  }
+  for (const [name, value] of entries) {
     if (typeof value !== 'function') throw wrongType(fn, `functions.${name}`, 'a function (of a value: () => value)', value);
   }
 }
+
+/**
+ * The ports that are served. Two servers would answer each call twice, and the port's end could not tell which one has closed.
+ */
+const servedPorts = new WeakSet<WorkerPort>();
 
 /**
  * Serves functions to the other side of a worker, where {@link connectWorker} calls them.
@@ -167,13 +231,14 @@ function checkFunctions(functions: unknown): asserts functions is Readonly<Recor
  *
  * Calls start in the order in which they were made, and like local ones they do not wait for each other. Arguments and results are
  * cloned (`structuredClone`), so functions as arguments, callbacks among them, are not possible. Typed arrays in a result are moved,
- * not copied, where they are all of their buffer: return copies of arrays that the worker keeps. Errors come back with name, message, cause and
- * stack; the native types (`RangeError`) keep their type.
+ * not copied, where they are all of their buffer: return copies of arrays that the worker keeps, as an array that
+ * was moved cannot be returned again. Errors come back with name, message, cause and stack; the native types (`RangeError`) keep their type.
  *
- * @param functions an object of functions, or the promise of one: calls wait for it, and if it fails they fail with its error
+ * @param functions an object of functions, or the promise of one: calls wait for it, and if it fails they fail with its error. It has them
+ *   as its own, so an instance of a class is none. Functions called `then` and `toJSON` cannot be called from outside
  * @param port default: the global scope, which is right in workers of browsers. In Node `parentPort` of `node:worker_threads`. One end of
  *   a `MessageChannel` serves as well
- * @throws if a value is no function or there is no port
+ * @throws if a value is no function, there are none, there is no port, or the port is served already
  * @example
  * ```ts
  * import { parentPort } from 'node:worker_threads';
@@ -203,49 +268,65 @@ export function serveWorker<A extends WorkerFunctions<A>>(
   checkPort('serveWorker', 'port', port, " (in a worker of Node: parentPort of 'node:worker_threads')");
   const open = port as WorkerPort;
   if (!(functions instanceof Promise)) checkFunctions(functions);
+  if (servedPorts.has(open)) {
+    throw new Error('serveWorker: port: it is served already; serve one object of all functions, or one end of a MessageChannel for each');
+  }
+  servedPorts.add(open);
   const served = Promise.resolve<unknown>(functions);
   served.catch(() => undefined); // the calls see it
   let running = 0;
   let closed = false;
-  const post = (message: Message, transfer: ArrayBuffer[] = []) => open.postMessage(message, transfer);
-
-  const outcomeOf = async ({ name, args }: Call): Promise<Outcome> => {
-    try {
-      const all = await served;
-      checkFunctions(all);
-      const named = Object.hasOwn(all, name) ? all[name] : undefined;
-      if (!named) throw new TypeError(`remote.${name}: the worker serves ${Object.keys(all).map(show).join(', ') || 'nothing'} only`);
-      return { value: await named.apply(all, [...args]) };
-    } catch (error) {
-      return { error: fromError(error) };
-    }
+  const post = (message: Message) => open.postMessage(message, []);
+  const finish = () => {
+    servedPorts.delete(open);
+    post({ tracegrad: 'end' });
   };
-  const answer = (call: Call, outcome: Outcome): void => {
-    const message = { tracegrad: 'answer', id: call.id, ...outcome } as const;
+
+  const run = async ({ name, args }: Call): Promise<unknown> => {
+    const all = await served;
+    checkFunctions(all);
+    const named = Object.hasOwn(all, name) ? all[name] : undefined;
+    if (!named) throw new TypeError(`remote.${name}: the worker serves ${Object.keys(all).map(show).join(', ')} only`);
+    return named.apply(all, [...args]);
+  };
+  const answer = ({ id, name }: Pick<Call, 'id' | 'name'>, outcome: Outcome, transfer?: ArrayBuffer[]): void =>
+    send(open, name, { tracegrad: 'answer', id, ...outcome }, transfer);
+  const answerResult = (call: Call, value: unknown): void => {
+    const buffers = buffersOf(value);
     try {
-      post(message, buffersOf(message));
+      answer(call, { value }, buffers);
     } catch {
       // Some buffers cannot be moved.
-      post(message);
+      answer(call, { value });
     }
   };
   const take = async (call: Call): Promise<void> => {
     running++;
-    const outcome = await outcomeOf(call);
+    let what = 'what it threw';
     try {
-      answer(call, outcome);
+      const outcome = await run(call).then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error: fromError(error) }),
+      );
+      if ('error' in outcome) answer(call, outcome);
+      else {
+        what = 'its result';
+        answerResult(call, outcome.value);
+      }
     } catch (cause) {
-      const what = 'error' in outcome ? 'what it threw' : 'its result';
       answer(call, { error: fromError(new TypeError(`remote.${call.name}: ${what} cannot be cloned: ${messageOf(cause)}`)) });
+    } finally {
+      running--;
+      if (closed && running === 0) finish();
     }
-    running--;
-    if (closed && running === 0) post({ tracegrad: 'end' });
   };
   const stop = listen(open, {
     message: (message) => {
       if (message.tracegrad === 'hello') post({ tracegrad: 'ready' });
       else if (message.tracegrad === 'call') void take(message);
     },
+    unreadable: (call, reason) =>
+      answer(call, { error: fromError(new TypeError(`remote.${call.name}: the arguments could not be read${reason}`)) }),
     end: () => undefined,
   });
   post({ tracegrad: 'ready' });
@@ -253,7 +334,7 @@ export function serveWorker<A extends WorkerFunctions<A>>(
     if (closed) return;
     closed = true;
     stop();
-    if (running === 0) post({ tracegrad: 'end' });
+    if (running === 0) finish();
   };
   return { close, [Symbol.asyncDispose]: close };
 }
@@ -314,7 +395,7 @@ export function connectWorker<A extends WorkerFunctions<A>>(worker: WorkerPort):
   const stop = listen(worker, {
     message: (message) => {
       if (message.tracegrad === 'ready') {
-        for (const call of waiting ?? []) post(call);
+        for (const call of waiting ?? []) send(worker, call.name, call);
         waiting = undefined;
       } else if (message.tracegrad === 'end') {
         end('the worker serves no more');
@@ -324,6 +405,10 @@ export function connectWorker<A extends WorkerFunctions<A>>(worker: WorkerPort):
         if ('error' in message) call?.reject(toError(message.error));
         else call?.resolve(message.value);
       }
+    },
+    unreadable: ({ id, name }, reason, cause) => {
+      pending.get(id)?.reject(new Error(`remote.${name}: the answer could not be read${reason}`, { cause }));
+      pending.delete(id);
     },
     end,
   });
@@ -336,15 +421,16 @@ export function connectWorker<A extends WorkerFunctions<A>>(worker: WorkerPort):
       try {
         // As they are now, whatever becomes of them until they are sent.
         if (waiting) waiting.push(structuredClone(message));
-        else post(message);
+        else send(worker, name, message);
       } catch (cause) {
         throw new TypeError(`remote.${name}: the arguments cannot be cloned: ${messageOf(cause)}`, { cause });
       }
       pending.set(message.id, { name, resolve, reject });
     });
   const remote = new Proxy(Object.create(null), {
-    // A thenable would be called by await.
-    get: (_, name) => (typeof name === 'string' && name !== 'then' ? (...args: unknown[]) => call(name, args) : undefined),
+    // await calls what has `then`, JSON.stringify what has `toJSON`.
+    get: (_, name) =>
+      typeof name === 'symbol' || name === 'then' || name === 'toJSON' ? undefined : (...args: unknown[]) => call(name, args),
   });
   const close = async (): Promise<void> => end('the connection is closed');
   return { remote, close, [Symbol.asyncDispose]: close };

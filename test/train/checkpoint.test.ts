@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { array, createRng } from '../../src/index.js';
 import { decodeSafetensors, encodeSafetensors, load, type Snapshotable, save } from '../../src/train/index.js';
+import { toJson } from '../../src/train/json.js';
 import { blank, example, Holder } from '../support/snapshots.js';
 
 /** The file of a checkpoint with some of it changed. */
@@ -64,6 +65,36 @@ describe('save', () => {
     await expect(save(new Holder(example()), { extra })).rejects.toThrow(message);
   });
 
+  it('writes what JSON.stringify would change', async () => {
+    class Log extends Array<number> {
+      toJSON(): string {
+        return 'a log';
+      }
+    }
+    const extra = { log: Log.of(1, -0), hidden: Object.defineProperty({ b: 1 }, 'a', { value: [2] }) };
+    expect(await load(new Holder(example()), await save(new Holder(example()), { extra }))).toEqual({
+      log: [1, -0],
+      hidden: { b: 1, a: [2] },
+    });
+  });
+
+  it('is about as fast as JSON.stringify', async () => {
+    const extra = { order: Array.from({ length: 1_000_000 }, (_, i) => i) };
+    const shortest = async (run: () => unknown): Promise<number> => {
+      let time = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < 4; i++) {
+        const start = performance.now();
+        await run();
+        time = Math.min(time, performance.now() - start);
+      }
+      return time;
+    };
+    const stringify = await shortest(() => JSON.stringify(extra));
+    const ours = await shortest(() => toJson('save', 'extra', extra));
+    // About 1.5 times; with a string for the place of every number it was 20 times.
+    expect(ours / stringify).toBeLessThan(6);
+  });
+
   it('refuses other arguments', async () => {
     await expect(save({ steps: 1 } as unknown as Snapshotable)).rejects.toThrow(
       "save: trainer: expected a trainer, received an object with keys 'steps'",
@@ -91,6 +122,8 @@ describe('load', () => {
     ['nested data', { a: [[], {}, [{ b: [true, false, null] }]], 1: 2 }],
     ['a key that objects treat specially', JSON.parse('{"__proto__":{"a":1}}')],
     ['an object without a prototype', Object.assign(Object.create(null), { a: 1 })],
+    ['negative zeros in nested data', { a: [0, -0, { b: -0 }], c: ['x', null, true] }],
+    ['a toJSON that is data', { toJSON: 1, a: [2] }],
     ['one object at two places', ((shared: object) => [shared, shared])({ a: 1 })],
   ])('returns %s as extra', async (_, extra) => {
     const back = await load(new Holder(example()), await save(new Holder(example()), { extra }));
