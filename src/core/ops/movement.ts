@@ -354,7 +354,7 @@ export interface PadOptions {
  * const frame = (image: Tensor) => pad(image, [[0, 0], [0, 0], [1, 1], [1, 1]], { mode: 'reflect' });
  * ```
  */
-export function pad(x: Tensor, padding: readonly Sides[], options: PadOptions = {}): Tensor {
+export function pad(x: Tensor, padding: readonly (readonly [number, number])[], options: PadOptions = {}): Tensor {
   checkTensor('pad', 'x', x);
   checkOptions('pad', options, ['mode', 'value']);
   const { mode = 'constant', value = 0 } = options;
