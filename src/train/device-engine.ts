@@ -93,13 +93,9 @@ export class DeviceEngine implements Engine {
   }
 
   /** All held values in one list. */
-  #held({ params, state, optimizer }: Holdings<Values>): { leaves: Leaf[]; list: Value[] } {
-    const groups = [params, state, optimizer];
-    const names = ['params', 'state', 'optimizer'];
-    return {
-      leaves: groups.flatMap((values, i) => leavesOf(names[i] as string, values)),
-      list: groups.flatMap((values) => Object.values(values)),
-    };
+  #held(all: Holdings<Values>): { leaves: Leaf[]; list: Value[] } {
+    const { leaves, values } = heldLeaves(all);
+    return { leaves: [...leaves, ...leavesOf('optimizer', all.optimizer)], list: [...values, ...Object.values(all.optimizer)] };
   }
 
   /** Puts a list of values in the place of the held ones, and frees those that are not in it. */

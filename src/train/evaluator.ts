@@ -18,6 +18,9 @@ export interface Totals {
 
 const fn = 'trainer.evaluate';
 
+/** Which metrics there are, and where; equal for sums that can be added. */
+const layoutOf = ({ places }: Totals): string => JSON.stringify(places.map(({ name, to }) => [name, to]));
+
 /** Evaluates batches and adds up what they found. To be called from within the backend's queue. */
 export class Evaluator {
   /** With the sums brought to the host, and with the sums left on the device. */
@@ -64,7 +67,7 @@ export class Evaluator {
   async #sum(before: Totals, found: Totals, context: RunContext): Promise<Totals> {
     const { sums, places } = found;
     try {
-      if (before.places.map(({ name, to }) => `${name}:${to}`).join() !== places.map(({ name, to }) => `${name}:${to}`).join()) {
+      if (layoutOf(before) !== layoutOf(found)) {
         throw new Error(`${fn}: the metrics of the batches differ`);
       }
       const leaf = (path: string, { shape, dtype }: Value) => ({ path, shape, dtype });

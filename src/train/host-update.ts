@@ -48,6 +48,8 @@ const list = <V>({ params, optimizer, gradients, extra }: Slots<Readonly<Record<
  */
 export class HostUpdate implements Updater {
   readonly #plans = new Map<string, Plan>();
+  /** The same by the object: a trainer comes with one and the same in every step. */
+  readonly #known = new WeakMap<Selection, Plan>();
 
   private constructor(
     private readonly fn: string,
@@ -95,9 +97,7 @@ export class HostUpdate implements Updater {
     await this.run({ gradients: Object.keys(gradients), extra: mapRecord(extra, Object.keys), streams: 0 }, context);
   }
 
-  /**
-   * One update, from the gradients in memory. If it fails, nothing has changed.
-   */
+  /** One update, from the gradients in memory. If it fails, nothing has changed. */
   async run(selection: Selection, context: RunContext): Promise<void> {
     const copies = (values: Values) => async () => mapRecord(values, copyOf);
     const { params, optimizer, gradients } = this.slots;
@@ -106,9 +106,8 @@ export class HostUpdate implements Updater {
       state: copies(optimizer),
       gradients: copies(pick(gradients, selection.gradients)),
     });
-    const key = JSON.stringify(selection);
-    const plan = this.#plans.get(key) ?? (await this.#plan(selection));
-    this.#plans.set(key, plan);
+    const plan = this.#known.get(selection) ?? (await this.#planFor(selection));
+    this.#known.set(selection, plan);
     await plan.run(context, new Map(Object.entries(refreshed).map(([name, array]) => [optimizer[name] as Value, array])));
   }
 
@@ -117,8 +116,11 @@ export class HostUpdate implements Updater {
     this.#plans.clear();
   }
 
-  async #plan(selection: Selection): Promise<Plan> {
-    return (await this.#kernelPlan(selection)) ?? this.#graphPlan(selection);
+  async #planFor(selection: Selection): Promise<Plan> {
+    const key = JSON.stringify(selection);
+    const plan = this.#plans.get(key) ?? (await this.#kernelPlan(selection)) ?? this.#graphPlan(selection);
+    this.#plans.set(key, plan);
+    return plan;
   }
 
   async #kernelPlan({ gradients, extra, streams }: Selection): Promise<Plan | undefined> {

@@ -89,7 +89,7 @@ export interface GradientTrace {
   readonly extra: Readonly<Record<string, Named>>;
 }
 
-/** The strategy of a step that nobody has one for: one gradient of the whole batch. */
+/** `plainGradients` of optim, of which this floor may import types only: one gradient of the whole batch. */
 export const wholeBatch: GradientStrategy = { gradients: (evaluate) => evaluate() };
 
 /** Where the gradients of a step come from. */
@@ -208,7 +208,7 @@ export function traceUpdate(
   const { optimizer, paramTree, learningRate } = job;
   const current = paramTree(params);
   const rate = learningRate && { learningRate: hostInput(({ step }) => learningRate(step)) };
-  const result = optimizer.update(likeTree(fn, paramTree(params), gradients), state, current, {
+  const result = optimizer.update(likeTree(fn, current, gradients), state, current, {
     ...rate,
     gradients: extra,
   });
