@@ -36,7 +36,12 @@ const PREFIX = 'grad_';
  * Runs a function of named Tensors and the gradients that the case lists as `grad_<input>`. Differentiated is the sum of the
  * outputs times the cotangents, which are the inputs `grad_<output>`; without any the sum of `loss`.
  */
-async function runWithGradients(golden: GoldenCase, { backend }: Context, names: readonly string[], forward: (x: Named) => Named) {
+async function runWithGradients(
+  golden: GoldenCase,
+  { backend }: Context,
+  names: readonly string[],
+  forward: (x: Named, cotangents: Named) => Named,
+) {
   const cotangentNames = Object.keys(golden.inputs).filter((name) => name.startsWith(PREFIX));
   const given = arrayInputs(golden.inputs, [...names, ...cotangentNames]);
   const wanted = Object.keys(golden.outputs).filter((name) => name.startsWith(PREFIX) && name.slice(PREFIX.length) in given);
@@ -44,7 +49,7 @@ async function runWithGradients(golden: GoldenCase, { backend }: Context, names:
     backend,
     (tensors: Record<string, Tensor>) => {
       const x = without(tensors, cotangentNames);
-      const outputs = forward(x);
+      const outputs = forward(x, Object.fromEntries(cotangentNames.map((name) => [name, tensors[name] as Tensor])));
       if (wanted.length === 0) return { ...outputs };
       const terms = cotangentNames.map((name) => {
         const [y, g] = [outputs[name.slice(PREFIX.length)], tensors[name]];
@@ -80,16 +85,21 @@ export function loss(fn: (...args: never[]) => Tensor | Named, names: readonly s
 }
 
 /**
- * A layer: a function of its named inputs (`x`, `weight`, ...) and the options of the case, which returns named outputs.
+ * A layer: a function of its named inputs (`x`, `weight`, ...), the options of the case and the cotangents (`grad_y`), which returns named
+ * outputs.
  *
- * @param names the inputs; optional ones end in `?`
+ * @param names the inputs, which may depend on the case; optional ones end in `?`
  * @param extra outputs that are left out where the case does not list them
  */
 export const layer =
-  (fn: (x: Named, options: Readonly<Record<string, unknown>>) => Named, names: readonly string[], extra: readonly string[] = []): Adapter =>
+  (
+    fn: (x: Named, options: Readonly<Record<string, unknown>>, cotangents: Named) => Named,
+    names: readonly string[] | ((golden: GoldenCase) => readonly string[]),
+    extra: readonly string[] = [],
+  ): Adapter =>
   (golden, context) =>
-    runWithGradients(golden, context, names, (x) => {
-      const outputs = fn(x, golden.options);
+    runWithGradients(golden, context, typeof names === 'function' ? names(golden) : names, (x, cotangents) => {
+      const outputs = fn(x, golden.options, cotangents);
       return without(
         outputs,
         extra.filter((name) => !(name in golden.outputs)),

@@ -1,12 +1,13 @@
 import { filled, type NDArray } from '../core/array.js';
-import { checkNumber, checkOptions, checkParams, outOfRange } from '../core/errors.js';
+import { checkOptions, checkParams } from '../core/errors.js';
 import { broadcastTo, emitSum, sumTo } from '../core/ops/broadcast.js';
 import { zerosLike } from '../core/ops/constant.js';
 import { add, mul, sub } from '../core/ops/elementwise.js';
-import { mean } from '../core/ops/reduce.js';
 import { cast } from '../core/ops/select.js';
-import { checkShape, normalizeAxis, type Shape, sameShape, sizeOf } from '../core/shape.js';
+import { checkShape, type Shape, sizeOf } from '../core/shape.js';
 import { apply, checkFloat, type Emitter, type Op, type Tensor } from '../core/tensor.js';
+import { checkEps } from './channels.js';
+import { checkRows, rowMeans } from './rows.js';
 
 /** Scale and offset per normalised element; each may be left out. */
 export interface LayerNormParams {
@@ -50,17 +51,17 @@ const layerNormOp: Op<readonly Tensor[], Attributes, [y: Tensor, mean: Tensor, r
   },
   vjp: ([g, gMean, gRstd], { inputs, outputs: [, , rstd], attributes }) => {
     const [x, weight, bias] = inputs as [Tensor, Tensor?, Tensor?];
-    const axes = x.shape.flatMap((_, i) => (i >= attributes.axis ? [i] : []));
-    const average = (values: Tensor) => mean(values, { axis: axes, keepDims: true });
     const count = sizeOf(x.shape.slice(attributes.axis));
     const [normal] = apply(layerNormOp, [x], attributes);
     const upstream = g ?? zerosLike(x);
+    const along = mul(upstream, normal);
+    const average = (values: Tensor) => rowMeans(values, weight, attributes.axis);
     const h = weight ? mul(upstream, weight) : upstream;
-    let dx = mul(rstd, sub(sub(h, average(h)), mul(normal, average(mul(h, normal)))));
+    let dx = mul(rstd, sub(sub(h, average(upstream)), mul(normal, average(along))));
     if (gMean) dx = add(dx, mul(gMean, 1 / count));
     if (gRstd) dx = sub(dx, mul(mul(mul(gRstd, mul(rstd, rstd)), 1 / count), normal));
     const back = [broadcastTo(dx, x.shape)];
-    if (weight) back.push(sumTo(mul(upstream, normal), weight.shape));
+    if (weight) back.push(sumTo(along, weight.shape));
     if (bias) back.push(sumTo(upstream, bias.shape));
     return back;
   },
@@ -106,22 +107,20 @@ export interface LayerNormResult {
   rstd: Tensor;
 }
 
-/** {@link layerNorm} that also returns the statistics. */
-export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {}, options: LayerNormOptions = {}): LayerNormResult {
-  const fn = 'layerNorm';
+/** The layer with its statistics, under the name of the function that was called; `allowed` are its parameters. */
+export function normalizeRows(
+  fn: string,
+  x: Tensor,
+  params: LayerNormParams,
+  options: LayerNormOptions,
+  allowed: readonly string[] = ['weight', 'bias'],
+): LayerNormResult {
   checkFloat(fn, 'x', x);
-  checkParams(fn, params, ['weight', 'bias']);
+  checkParams(fn, params, allowed);
   checkOptions(fn, options, ['axis', 'eps']);
   const { eps = 1e-5 } = options;
-  const axis = normalizeAxis(fn, options.axis ?? -1, x.rank);
-  checkNumber(fn, 'eps', eps, 'a number >= 0', (e) => e >= 0);
-  const shape = x.shape.slice(axis);
-  if (sizeOf(shape) === 0) throw outOfRange(fn, 'x', 'at least one element to normalise', x);
-  for (const [name, value] of Object.entries({ weight: params.weight, bias: params.bias })) {
-    if (value !== undefined && !sameShape(checkFloat(fn, name, value).shape, shape)) {
-      throw outOfRange(fn, name, `shape [${shape.join(', ')}], that of the normalised axes`, value);
-    }
-  }
+  checkEps(fn, eps);
+  const axis = checkRows(fn, x, { ...params }, options.axis);
   const wide = (value: Tensor) => cast(value, 'float32');
   const { bias } = params;
   // The bias is the third input, so that one without a weight is added apart.
@@ -129,6 +128,11 @@ export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {},
   const [y, mu, rstd] = apply(layerNormOp, inputs, { axis, eps });
   const shifted = bias && !params.weight ? add(y, wide(bias)) : y;
   return { y: cast(shifted, x.dtype), mean: mu, rstd };
+}
+
+/** {@link layerNorm} that also returns the statistics. */
+export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {}, options: LayerNormOptions = {}): LayerNormResult {
+  return normalizeRows('layerNorm', x, params, options);
 }
 
 /**
@@ -153,7 +157,7 @@ export function layerNormWithStatistics(x: Tensor, params: LayerNormParams = {},
  * ```
  */
 export function layerNorm(x: Tensor, params: LayerNormParams = {}, options: LayerNormOptions = {}): Tensor {
-  return layerNormWithStatistics(x, params, options).y;
+  return normalizeRows('layerNorm', x, params, options).y;
 }
 
 /**

@@ -2,7 +2,7 @@ import { checkBoolean, checkOptions, outOfRange, wrongType } from '../errors.js'
 import { broadcastShapes, checkShape, normalizeAxes, type Shape, sameShape, sizeOf } from '../shape.js';
 import { apply, checkTensor, type Emitter, type Node, type Op, type Tensor } from '../tensor.js';
 
-const reshapeOp: Op<[Tensor], { shape: Shape }> = {
+export const reshapeOp: Op<[Tensor], { shape: Shape }> = {
   name: 'reshape',
   infer: ([x], { shape }) => [{ shape, dtype: x.dtype }],
   emit: (graph, [x], { attributes }) => [graph.node('Reshape', [x, graph.ints(attributes.shape)], { allowzero: 1 })],
@@ -35,7 +35,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return sameShape(target, x.shape) ? x : apply(reshapeOp, [x], { shape: target })[0];
 }
 
-const broadcastOp: Op<[Tensor], { shape: Shape }> = {
+export const broadcastOp: Op<[Tensor], { shape: Shape }> = {
   name: 'broadcastTo',
   infer: ([x], { shape }) => [{ shape, dtype: x.dtype }],
   emit: (graph, [x], { attributes }) => [graph.node('Expand', [x, graph.ints(attributes.shape)])],

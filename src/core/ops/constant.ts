@@ -3,13 +3,20 @@ import { type DType, isDType } from '../dtype.js';
 import { checkNumber, outOfRange, wrongType } from '../errors.js';
 import { checkShape, type Shape } from '../shape.js';
 import { apply, type Emitter, isTensor, type Op, type Spec, type Tensor } from '../tensor.js';
-import { broadcastTo } from './broadcast.js';
+import { broadcastOp, broadcastTo, reshapeOp } from './broadcast.js';
 
 const scalarOp: Op<[], { value: number; dtype: DType }> = {
   name: 'scalar',
   infer: (_, { dtype }) => [{ shape: [], dtype }],
   emit: (graph, _, { attributes: { value, dtype } }) => [graph.scalar(value, dtype)],
 };
+
+/** Whether `x` is the number 1, repeated or not. */
+export function isOne(x: Tensor): boolean {
+  const { op, inputs, attributes } = x.node;
+  if (op === scalarOp) return (attributes as { value: number }).value === 1;
+  return (op === reshapeOp || op === broadcastOp) && isOne(inputs[0] as Tensor);
+}
 
 export const constantOp: Op<[], NDArray> = {
   name: 'constant',

@@ -1,7 +1,8 @@
 import { checkNumber, checkOneOf, checkOptions, outOfRange, wrongType } from '../errors.js';
-import { broadcastShapes, sameShape } from '../shape.js';
+import { broadcastShapes, type Shape, sameShape } from '../shape.js';
 import { apply, checkFloat, checkTensor, type Op, type Tensor } from '../tensor.js';
 import { beforeBroadcast, sumTo } from './broadcast.js';
+import { isOne } from './constant.js';
 import { cast, equal, greater, operands, type TensorOrNumber, where } from './select.js';
 
 type UnaryOp<A = null> = Op<[Tensor], A>;
@@ -30,6 +31,18 @@ const binary = (name: string, type: string, derivative: (g: Tensor, a: Tensor, b
   },
 });
 
+/** A product with 1 is the other factor. The cotangent of a sum is a Tensor of ones, so gradients begin with such products. */
+function withoutOnes(op: BinaryOp): BinaryOp {
+  return {
+    ...op,
+    rewrite: (node) => {
+      const shape = broadcastShapes(node.inputs[0].shape, node.inputs[1].shape) as Shape;
+      const other = node.inputs.find((x, i) => isOne(node.inputs[1 - i] as Tensor) && sameShape(x.shape, shape));
+      return other ? [other] : beforeBroadcast(node);
+    },
+  };
+}
+
 function arithmetic(op: BinaryOp, a: TensorOrNumber, b: TensorOrNumber): Tensor {
   const inputs = operands(op.name, a, b);
   if (inputs[0].dtype === 'bool') throw wrongType(op.name, 'a', 'a numeric Tensor (cast a mask first)', inputs[0]);
@@ -38,7 +51,7 @@ function arithmetic(op: BinaryOp, a: TensorOrNumber, b: TensorOrNumber): Tensor 
 
 const addOp = /* @__PURE__ */ binary('add', 'Add', (g) => [g, g]);
 const subOp = /* @__PURE__ */ binary('sub', 'Sub', (g) => [g, neg(g)]);
-const mulOp = /* @__PURE__ */ binary('mul', 'Mul', (g, a, b) => [mul(g, b), mul(g, a)]);
+const mulOp: BinaryOp = /* @__PURE__ */ withoutOnes(/* @__PURE__ */ binary('mul', 'Mul', (g, a, b) => [mul(g, b), mul(g, a)]));
 const divOp = /* @__PURE__ */ binary('div', 'Div', (g, _, b, y) => [div(g, b), neg(mul(div(g, b), y))]);
 const maximumOp = /* @__PURE__ */ binary('maximum', 'Max', (g, a, b) => [mul(g, share(a, b)), mul(g, share(b, a))]);
 const minimumOp = /* @__PURE__ */ binary('minimum', 'Min', (g, a, b) => [mul(g, share(b, a)), mul(g, share(a, b))]);
