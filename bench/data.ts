@@ -127,3 +127,6 @@ export function transformerSpec() {
 export function optimSpec(n = 10_000_000) {
   return { lr: 1e-3, b1: 0.9, b2: 0.999, eps: 1e-8, wd: 0.01, p: uniform([n], 401, -0.05, 0.05), g: uniform([n], 402, -0.01, 0.01) };
 }
+
+/** Logits and labels of a classifier. */
+export const ceSpec = () => ({ logits: uniform([4096, 1000], 501, -4, 4), labels: ints([4096], 502, 1000) });

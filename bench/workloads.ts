@@ -3,20 +3,24 @@ import {
   add,
   arange,
   type Backend,
+  compile,
   conv2d,
   full,
   gather,
   gelu,
+  gradients,
   greater,
   matmul,
   maxPool2d,
   mul,
+  type NDArray,
   relu,
   reshape,
   softmax,
   split,
   type Tensor,
   toNumbers,
+  toScalar,
   transpose,
   where,
 } from '../src/index.js';
@@ -24,7 +28,7 @@ import { crossEntropyLoss } from '../src/losses/index.js';
 import { layerNorm } from '../src/norm/index.js';
 import { adam, adamw, type Optimizer, sgd } from '../src/optim/index.js';
 import { compileUpdate, createTrainer } from '../src/train/index.js';
-import { cnnSpec, mlpSpec, optimSpec, transformerSpec } from './data.js';
+import { ceSpec, cnnSpec, mlpSpec, optimSpec, transformerSpec } from './data.js';
 
 type Params = Record<string, Tensor>;
 
@@ -32,7 +36,7 @@ type Params = Record<string, Tensor>;
 export interface Running {
   /** One step; its loss, if there is one. */
   step(): Promise<number | null>;
-  /** A number that says whether everything was right so far, if the losses do not. */
+  /** A number that says whether what the losses do not show was right so far. */
   check?(): Promise<number>;
   close(): Promise<void>;
 }
@@ -144,10 +148,53 @@ const optimizing =
     };
   };
 
+/** What is differentiated: a loss of named arrays, with respect to some of them. */
+interface Evaluation {
+  readonly inputs: Record<string, ArrayLike>;
+  readonly wrt: readonly string[];
+  readonly loss: (x: Record<string, Tensor>) => Tensor;
+}
+
+/** W5 and W6: value and gradients of one function, all of which come back to the host. */
+const evaluating =
+  (make: () => Evaluation): Workload =>
+  async (backend) => {
+    const { inputs, wrt, loss } = make();
+    const evaluate = compile(backend, (x: Record<string, Tensor>) => {
+      const value = loss(x);
+      return {
+        value,
+        back: gradients(
+          value,
+          wrt.map((name) => param(x, name)),
+        ),
+      };
+    });
+    let last: readonly NDArray[] = [];
+    return {
+      step: async () => {
+        const { value, back } = await evaluate(inputs);
+        last = back;
+        return toScalar(value);
+      },
+      // The L2 norm of all gradients.
+      check: async () => {
+        let total = 0;
+        for (const gradient of last) for (const g of toNumbers(gradient)) total += g * g;
+        return Math.sqrt(total);
+      },
+      close: () => evaluate.close(),
+    };
+  };
+
 export const workloads: Readonly<Record<string, Workload>> = {
   W1_mlp: training(() => mlp(64, 256, 101)),
   W1b_mlp: training(() => mlp(256, 1024, 111)),
   W2_cnn: training(cnn),
   W3_transformer: training(transformer),
   W4_adamw: optimizing(({ lr, b1, b2, eps, wd }) => adamw({ learningRate: lr, beta1: b1, beta2: b2, eps, weightDecay: wd })),
+  W5_ce: evaluating(() => {
+    const { logits, labels } = ceSpec();
+    return { inputs: { logits, labels }, wrt: ['logits'], loss: (x) => crossEntropyLoss(param(x, 'logits'), param(x, 'labels')) };
+  }),
 };
