@@ -130,3 +130,21 @@ export function optimSpec(n = 10_000_000) {
 
 /** Logits and labels of a classifier. */
 export const ceSpec = () => ({ logits: uniform([4096, 1000], 501, -4, 4), labels: ints([4096], 502, 1000) });
+
+export const layerNormSpec = () => ({
+  x: uniform([4096, 1024], 601, -1, 1),
+  weight: uniform([1024], 602, 0.5, 1.5),
+  bias: uniform([1024], 603, -0.5, 0.5),
+  r: uniform([4096, 1024], 604, -1, 1),
+});
+export const batchNormSpec = () => ({
+  x: uniform([64, 64, 28, 28], 611, -1, 1),
+  weight: uniform([64], 612, 0.5, 1.5),
+  bias: uniform([64], 613, -0.5, 0.5),
+  r: uniform([64, 64, 28, 28], 614, -1, 1),
+});
+export const standardizedConvSpec = () => ({
+  x: uniform([2, 64, 56, 56], 621, -1, 1),
+  weight: fan([64, 64, 3, 3], 622, 576),
+  r: uniform([2, 64, 56, 56], 623, -1, 1),
+});

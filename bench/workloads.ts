@@ -18,6 +18,7 @@ import {
   reshape,
   softmax,
   split,
+  sum,
   type Tensor,
   toNumbers,
   toScalar,
@@ -25,10 +26,10 @@ import {
   where,
 } from '../src/index.js';
 import { crossEntropyLoss } from '../src/losses/index.js';
-import { layerNorm } from '../src/norm/index.js';
+import { batchNorm, layerNorm, standardizedConv } from '../src/norm/index.js';
 import { adam, adamw, type Optimizer, sgd } from '../src/optim/index.js';
 import { compileUpdate, createTrainer } from '../src/train/index.js';
-import { ceSpec, cnnSpec, mlpSpec, optimSpec, transformerSpec } from './data.js';
+import { batchNormSpec, ceSpec, cnnSpec, layerNormSpec, mlpSpec, optimSpec, standardizedConvSpec, transformerSpec } from './data.js';
 
 type Params = Record<string, Tensor>;
 
@@ -187,6 +188,13 @@ const evaluating =
     };
   };
 
+/** W6: the sum of a layer's output times fixed numbers `r`, with eps 1e-5. */
+const weighed = (inputs: Evaluation['inputs'], layer: (x: Tensor, params: { weight: Tensor; bias?: Tensor }) => Tensor): Evaluation => ({
+  inputs,
+  wrt: Object.keys(inputs).filter((name) => name !== 'r'),
+  loss: ({ x, r, ...params }) => sum(mul(layer(x as Tensor, params as { weight: Tensor }), r as Tensor)),
+});
+
 export const workloads: Readonly<Record<string, Workload>> = {
   W1_mlp: training(() => mlp(64, 256, 101)),
   W1b_mlp: training(() => mlp(256, 1024, 111)),
@@ -197,4 +205,7 @@ export const workloads: Readonly<Record<string, Workload>> = {
     const { logits, labels } = ceSpec();
     return { inputs: { logits, labels }, wrt: ['logits'], loss: (x) => crossEntropyLoss(param(x, 'logits'), param(x, 'labels')) };
   }),
+  W6_layernorm: evaluating(() => weighed(layerNormSpec(), layerNorm)),
+  W6_batchnorm: evaluating(() => weighed(batchNormSpec(), (x, params) => batchNorm(x, params, undefined, { mode: 'batch' }).y)),
+  W6_wsconv: evaluating(() => weighed(standardizedConvSpec(), (x, params) => standardizedConv(x, params, { padding: 1 }))),
 };

@@ -1,13 +1,13 @@
 import { filled, type NDArray } from '../core/array.js';
 import { checkOptions, checkParams } from '../core/errors.js';
-import { broadcastTo, emitSum, sumTo } from '../core/ops/broadcast.js';
+import { emitSum, sumTo } from '../core/ops/broadcast.js';
 import { zerosLike } from '../core/ops/constant.js';
-import { add, mul, sub } from '../core/ops/elementwise.js';
+import { add, mul, square, sub } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
 import { checkShape, type Shape, sizeOf } from '../core/shape.js';
 import { apply, checkFloat, type Emitter, type Op, type Tensor } from '../core/tensor.js';
 import { checkEps } from './channels.js';
-import { checkRows, rowMeans } from './rows.js';
+import { checkRows, columnSums, rowMeans } from './rows.js';
 
 /** Scale and offset per normalised element; each may be left out. */
 export interface LayerNormParams {
@@ -49,19 +49,20 @@ const layerNormOp: Op<readonly Tensor[], Attributes, [y: Tensor, mean: Tensor, r
     });
     return [y as string, mu as string, rstd as string];
   },
-  vjp: ([g, gMean, gRstd], { inputs, outputs: [, , rstd], attributes }) => {
+  vjp: ([g, gMean, gRstd], { inputs, outputs: [, mu, rstd], attributes: { axis } }) => {
     const [x, weight, bias] = inputs as [Tensor, Tensor?, Tensor?];
-    const count = sizeOf(x.shape.slice(attributes.axis));
-    const [normal] = apply(layerNormOp, [x], attributes);
+    const count = sizeOf(x.shape.slice(axis));
     const upstream = g ?? zerosLike(x);
-    const along = mul(upstream, normal);
-    const average = (values: Tensor) => rowMeans(values, weight, attributes.axis);
+    const centered = sub(x, mu);
+    const along = mul(upstream, centered);
     const h = weight ? mul(upstream, weight) : upstream;
-    let dx = mul(rstd, sub(sub(h, average(upstream)), mul(normal, average(along))));
+    // With x^ = rstd (x - mean): dx = rstd (h - mean(h) - x^ mean(h x^)).
+    let slope = mul(rowMeans(along, weight, axis), square(rstd));
+    if (gRstd) slope = add(slope, mul(mul(gRstd, square(rstd)), 1 / count));
+    let dx = mul(sub(sub(h, rowMeans(upstream, weight, axis)), mul(centered, slope)), rstd);
     if (gMean) dx = add(dx, mul(gMean, 1 / count));
-    if (gRstd) dx = sub(dx, mul(mul(mul(gRstd, mul(rstd, rstd)), 1 / count), normal));
-    const back = [broadcastTo(dx, x.shape)];
-    if (weight) back.push(sumTo(along, weight.shape));
+    const back = [dx];
+    if (weight) back.push(columnSums(along, rstd, axis));
     if (bias) back.push(sumTo(upstream, bias.shape));
     return back;
   },
