@@ -38,8 +38,9 @@ export function rowMeans(values: Tensor, weight: Tensor | undefined, axis: numbe
 export function columnSums(values: Tensor, factor: Tensor, axis: number): Tensor {
   const inner = values.shape.slice(axis);
   const rows = sizeOf(values.shape.slice(0, axis));
-  const { blocks, block } = blocksOf(rows, LIMIT / 4);
-  if (blocks * block !== rows || rows === 0) return sumTo(mul(values, factor), inner);
+  const limit = LIMIT / 4;
+  const { blocks, block } = rows <= limit ? { blocks: 1, block: rows } : blocksOf(rows, limit);
+  if (blocks * block !== rows) return sumTo(mul(values, factor), inner);
   const partial = matmul(reshape(factor, [blocks, 1, block]), reshape(values, [blocks, block, sizeOf(inner)]));
   return reshape(sum(partial, { axis: 0 }), inner);
 }
