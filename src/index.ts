@@ -1,4 +1,5 @@
 export { type ArrayLike, array, filled, type NDArray, type Nested, toNumbers, toScalar } from './core/array.js';
+export { checkpoint } from './core/checkpoint.js';
 export { type CustomVjpRule, customVjp } from './core/custom-vjp.js';
 export type { DType, TypedArray } from './core/dtype.js';
 export { type GradOptions, grad, gradients, stopGradient, valueAndGrad, vjp } from './core/grad.js';

@@ -3,12 +3,13 @@ import { basename, join } from 'node:path';
 import type { Adapter, Context } from './adapter.js';
 import { compare } from './compare.js';
 import { type GoldenCase, readGolden } from './format.js';
+import { layers } from './layers.js';
 import { losses } from './losses.js';
 import { norm } from './norm.js';
 import { optim } from './optim.js';
 
 /** One adapter per golden file, by the file's name. */
-const adapters: Readonly<Record<string, Adapter>> = { ...losses, ...norm, ...optim };
+const adapters: Readonly<Record<string, Adapter>> = { ...layers, ...losses, ...norm, ...optim };
 
 export interface FileResult {
   /** The file's name without `.json`. */

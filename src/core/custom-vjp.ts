@@ -11,13 +11,14 @@ export interface CustomVjpRule<I extends readonly Tensor[]> {
   forward: (...inputs: I) => { outputs: readonly Tensor[]; residuals?: readonly Tensor[] };
   /**
    * One cotangent per input (undefined for zero). It may use only what it is given: Tensors captured from outside
-   * are not part of the node.
+   * are not part of the node. `wanted` says which inputs' cotangents are used; the others may be left out.
    */
   backward: (saved: {
     cotangents: readonly (Tensor | undefined)[];
     inputs: I;
     outputs: readonly Tensor[];
     residuals: readonly Tensor[];
+    wanted: readonly boolean[];
   }) => readonly (Tensor | undefined)[];
 }
 
@@ -30,9 +31,10 @@ const customOp: Op<
   name: 'customVjp',
   infer: (all, { inputs, outputs }) => all.slice(inputs, inputs + outputs),
   emit: (_graph, all, { attributes: { inputs, outputs } }) => all.slice(inputs, inputs + outputs),
-  vjp: (cotangents, { inputs: all, outputs: ys, attributes: { name, inputs, outputs, backward } }) => {
+  vjp: (cotangents, { inputs: all, outputs: ys, attributes: { name, inputs, outputs, backward } }, used) => {
     const declared = all.slice(0, inputs);
-    const back = backward({ cotangents, inputs: declared, outputs: ys, residuals: all.slice(inputs + outputs) });
+    const wanted = used.slice(0, inputs);
+    const back = backward({ cotangents, inputs: declared, outputs: ys, residuals: all.slice(inputs + outputs), wanted });
     if (!Array.isArray(back)) throw wrongType(`customVjp '${name}'`, 'backward', 'a list of cotangents', back);
     if (back.length !== inputs) {
       throw new RangeError(`customVjp '${name}': backward: expected ${inputs} cotangents, one per input, received ${back.length}`);

@@ -26,6 +26,9 @@ const identityOp: Op<[Tensor], null> = {
 /** The same value as a Tensor of its own, to tell a use of it from other uses of `x`. */
 export const alias = (x: Tensor): Tensor => apply(identityOp, [x], null)[0];
 
+/** What `x` is another name of, if it is one. */
+export const unalias = (x: Tensor): Tensor => (x.node.op === identityOp ? unalias(x.node.inputs[0] as Tensor) : x);
+
 /** `x` as a constant for differentiation: the same value, no gradient. */
 export const stopGradient = (x: Tensor): Tensor => apply(stopGradientOp, [checkTensor('stopGradient', 'x', x)], null)[0];
 
@@ -57,7 +60,8 @@ export function pullBack(
   for (const node of nodes.reverse()) {
     const incoming = node.outputs.map((y) => (stop.has(y) ? undefined : total.get(y)));
     if (!node.op.vjp || incoming.every((g) => g === undefined)) continue;
-    const outgoing: readonly (Tensor | undefined)[] = node.op.vjp(incoming, node);
+    const wanted = node.inputs.map((x) => active.has(x));
+    const outgoing: readonly (Tensor | undefined)[] = node.op.vjp(incoming, node, wanted);
     node.inputs.forEach((x, i) => {
       accumulate(x, outgoing[i]);
     });
@@ -114,7 +118,7 @@ export function tensorsOf(fn: string, name: string, tree: unknown): Map<string, 
 }
 
 /** A tree like `tree` with `values` at the leaves, in order. */
-const fill = <P>(tree: P, values: readonly Tensor[]): P => {
+export const fill = <P>(tree: P, values: readonly Tensor[]): P => {
   let next = 0;
   return mapTree('grad', tree, isTensor, 'a Tensor', () => values[next++] as Tensor) as P;
 };

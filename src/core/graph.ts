@@ -28,29 +28,35 @@ export function topologicalOrder(outputs: readonly Tensor[], stop: (tensor: Tens
   return order;
 }
 
-/**
- * The one way graphs are rewritten: rebuilds what `outputs` depend on, with `replace` deciding for every node, given
- * its already rewritten inputs, what stands in its place (its outputs), or nothing to keep it. Nodes whose inputs
- * did not change stay the same objects.
- */
-export function rebuild(
-  outputs: readonly Tensor[],
-  replace: (node: Node, inputs: readonly Tensor[]) => readonly Tensor[] | undefined,
-): Tensor[] {
-  const rewritten = new Map<Tensor, Tensor>();
+type Replace = (node: Node, inputs: readonly Tensor[]) => readonly Tensor[] | undefined;
+
+function rewrite(outputs: readonly Tensor[], given: ReadonlyMap<Tensor, Tensor>, replace: Replace): Tensor[] {
+  const rewritten = new Map(given);
   const current = (tensor: Tensor) => rewritten.get(tensor) ?? tensor;
-  for (const node of topologicalOrder(outputs)) {
+  for (const node of topologicalOrder(outputs, (tensor) => given.has(tensor))) {
     const inputs = node.inputs.map(current);
     const changed = inputs.some((input, i) => input !== node.inputs[i]);
     const result =
       replace(node, inputs) ??
       (changed ? apply<readonly Tensor[], unknown, readonly Tensor[]>(node.op, inputs, node.attributes) : undefined);
     result?.forEach((tensor, i) => {
-      rewritten.set(node.outputs[i] as Tensor, tensor);
+      const before = node.outputs[i] as Tensor;
+      if (!given.has(before)) rewritten.set(before, tensor);
     });
   }
   return outputs.map(current);
 }
+
+/**
+ * The one way graphs are rewritten: rebuilds what `outputs` depend on, with `replace` deciding for every node, given
+ * its already rewritten inputs, what stands in its place (its outputs), or nothing to keep it. Nodes whose inputs
+ * did not change stay the same objects.
+ */
+export const rebuild = (outputs: readonly Tensor[], replace: Replace): Tensor[] => rewrite(outputs, new Map(), replace);
+
+/** {@link rebuild} with other Tensors in the place of some; what only those depend on is not entered. */
+export const substitute = (outputs: readonly Tensor[], replacements: ReadonlyMap<Tensor, Tensor>): Tensor[] =>
+  rewrite(outputs, replacements, () => undefined);
 
 /** Replaces nodes by what their ops know to be simpler. */
 export const simplify = (outputs: readonly Tensor[]): Tensor[] =>

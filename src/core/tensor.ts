@@ -64,11 +64,13 @@ export interface Op<I extends readonly Tensor[] = readonly Tensor[], A = unknown
   emit(graph: Emitter, inputs: Each<I, string>, node: Node<I, A, O>): Each<O, string>;
   /**
    * Cotangents of the inputs from those of the outputs, built from ops again. `undefined` stands for zero;
-   * a cotangent of the only output is never undefined. Without a rule the op has no gradient.
+   * a cotangent of the only output is never undefined. `wanted` says which inputs' cotangents are used, for rules whose result
+   * is more than what is asked for. Without a rule the op has no gradient.
    */
   vjp?(
     cotangents: O extends readonly [Tensor] ? readonly [Tensor] : Each<O, Tensor | undefined>,
     node: Node<I, A, O>,
+    wanted: Each<I, boolean>,
   ): Each<I, Tensor | undefined>;
   /**
    * A simpler graph for this node, built before a graph is written and after everything was differentiated: a Tensor that the

@@ -1,10 +1,8 @@
-import { checkBoolean, checkNumber, checkOptions } from '../core/errors.js';
-import { hostInput } from '../core/leaf.js';
+import { checkBoolean, checkOptions } from '../core/errors.js';
 import { zerosLike } from '../core/ops/constant.js';
-import { mul } from '../core/ops/elementwise.js';
-import { cast, where } from '../core/ops/select.js';
-import { normalizeAxes, sizeOf } from '../core/shape.js';
+import { normalizeAxes } from '../core/shape.js';
 import { checkFloat, type Tensor } from '../core/tensor.js';
+import { checkRate, keepMask, keepOnly } from './dropout-mask.js';
 
 export interface DropoutOptions {
   /** Share of the elements that become 0, from 0 to 1. */
@@ -36,22 +34,11 @@ export function dropout(x: Tensor, options: DropoutOptions): Tensor {
   checkFloat('dropout', 'x', x);
   checkOptions('dropout', options, ['rate', 'training', 'sharedAxes']);
   const { rate, training = true, sharedAxes = [] } = options;
-  checkNumber('dropout', 'rate', rate, 'a number from 0 to 1', (r) => r >= 0 && r <= 1);
+  checkRate('dropout', 'rate', rate);
   checkBoolean('dropout', 'training', training);
   const shared = normalizeAxes('dropout', sharedAxes, x.rank, 'sharedAxes');
   if (!training || rate === 0) return x;
   if (rate === 1) return zerosLike(x);
   const shape = x.shape.map((size, axis) => (shared.includes(axis) ? 1 : size));
-  const size = sizeOf(shape);
-  const threshold = rate * 2 ** 32;
-  const kept = hostInput(
-    ({ rng }) => {
-      const mask = new Uint8Array(size);
-      for (let i = 0; i < size; i++) mask[i] = rng.u32() < threshold ? 0 : 1;
-      return mask;
-    },
-    { shape, dtype: 'bool' },
-  );
-  // In float32: what is kept of little may be scaled by more than float16 holds.
-  return cast(where(kept, mul(cast(x, 'float32'), 1 / (1 - rate)), 0), x.dtype);
+  return keepOnly(x, keepMask(shape, rate), rate);
 }

@@ -1,4 +1,12 @@
 export {
+  type CgLoraConditions,
+  type CgLoraLinearOptions,
+  type CgLoraLinearParams,
+  cgLoraLinear,
+  type InitCgLoraLinearOptions,
+  initCgLoraLinear,
+} from './cg-lora-linear.js';
+export {
   type ConvParams,
   conv1d,
   conv2d,
@@ -31,4 +39,20 @@ export {
   xavierUniform,
 } from './init.js';
 export { initLinear, type LinearParams, linear } from './linear.js';
+export type { InitLoraOptions, LoraOptions, LoraParams } from './lora.js';
+export { initLoraConv2d, type LoraConv2dOptions, type LoraConv2dParams, loraConv2d } from './lora-conv2d.js';
+export { initLoraEmbedding, type LoraEmbeddingParams, loraEmbedding } from './lora-embedding.js';
+export { initLoraLinear, type LoraLinearOptions, type LoraLinearParams, loraLinear } from './lora-linear.js';
+export { type MergeLoraOptions, mergeLora } from './merge-lora.js';
+export { type MultiSampleDropoutOptions, multiSampleDropout } from './multi-sample-dropout.js';
+export { reversibleBlock, reversibleBlockInverse } from './reversible-block.js';
+export {
+  type Reversible,
+  type ReversibleFunctions,
+  type ReversibleLike,
+  type ReversibleResult,
+  type ReversibleState,
+  type ReversibleValue,
+  reversibleSequence,
+} from './reversible-sequence.js';
 export { initSelfAttention, type SelfAttentionOptions, type SelfAttentionParams, selfAttention } from './self-attention.js';
