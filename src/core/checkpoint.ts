@@ -32,7 +32,7 @@ const zeroAfterOp: Op<readonly Tensor[], null> = {
  * @param x float
  * @param signals float; their values do not matter
  */
-export function after(x: Tensor, signals: readonly Tensor[]): Tensor {
+export function waitFor(x: Tensor, signals: readonly Tensor[]): Tensor {
   const there = signals.filter(({ shape }) => sizeOf(shape) > 0);
   // Subtracted, as -0 + 0 is 0.
   return there.length === 0 ? x : sub(x, cast(apply(zeroAfterOp, there, null)[0], x.dtype));
@@ -45,7 +45,7 @@ export function after(x: Tensor, signals: readonly Tensor[]): Tensor {
 export function together(cotangents: readonly (Tensor | undefined)[], inputs: readonly Tensor[]): (Tensor | undefined)[] {
   const all = cotangents.filter((g) => g !== undefined);
   const leadsOn = (i: number) => all.length > 1 && !unalias(inputs[i] as Tensor).node.op.leaf;
-  return cotangents.map((g, i) => (g && leadsOn(i) ? after(g, all) : g));
+  return cotangents.map((g, i) => (g && leadsOn(i) ? waitFor(g, all) : g));
 }
 
 /**
@@ -93,7 +93,7 @@ export function checkpoint<A extends unknown[], R>(fn: (...args: A) => R): (...a
         const floats = inputs.flatMap((x, i) => (isFloat(x.dtype) ? [{ x, own: residuals[i] as Tensor, i }] : []));
         // An input among the signals, as a cotangent may be a constant, which is there at once.
         const signals = [...used.map(({ g }) => g), ...floats.slice(0, 1).map(({ x }) => x)];
-        const again = floats.map(({ x }) => after(x, signals));
+        const again = floats.map(({ x }) => waitFor(x, signals));
         const values = substitute(
           used.map(({ output }) => output),
           new Map(floats.map(({ own }, k) => [own, again[k] as Tensor])),

@@ -11,7 +11,6 @@ export const stopGradientOp: Op<[Tensor], null> = {
   name: 'stopGradient',
   infer: ([x]) => [x],
   emit: (_graph, inputs) => inputs,
-  vjp: () => [undefined],
   rewrite: ({ inputs }) => inputs,
 };
 

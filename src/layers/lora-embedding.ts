@@ -43,7 +43,8 @@ export function loraEmbedding(indices: Tensor, params: LoraEmbeddingParams, opti
   checkOptions(fn, options, ['alpha']);
   const weight = frozen(fn, 'weight', params.weight);
   const [columns, rows] = weight.shape;
-  if (weight.rank !== 2 || rows === undefined || columns === undefined) throw outOfRange(fn, 'weight', 'shape [vocabulary, features]', weight);
+  if (weight.rank !== 2 || rows === undefined || columns === undefined)
+    throw outOfRange(fn, 'weight', 'shape [vocabulary, features]', weight);
   const { loraA, loraB, scale } = loraFactors(fn, params, options.alpha ?? 1, { rows, columns });
   const low = embedding(indices, { weight: transpose(loraA) });
   return add(embedding(indices, { weight }), linear(mul(low, scale), { weight: loraB }));

@@ -62,7 +62,11 @@ export function mergedWeight(fn: string, params: LoraParams, alpha: number, laye
   const [first = 0, second = 0, k = 1, width = k] = weight.shape;
   if (weight.rank !== (typeof layer === 'string' ? 2 : 4) || k !== width) throw outOfRange(fn, 'weight', `shape ${expected}`, weight);
   const [rows, columns] =
-    layer === 'embedding' ? [second, first] : layer === 'linear' ? [first, second] : [(first / layer.groups) * k, second * layer.groups * k];
+    layer === 'embedding'
+      ? [second, first]
+      : layer === 'linear'
+        ? [first, second]
+        : [(first / layer.groups) * k, second * layer.groups * k];
   const { loraA, loraB, scale } = loraFactors(fn, params, alpha, { rows, columns, perRank: k });
   const product = matmul(loraB, loraA);
   return add(weight, mul(layer === 'embedding' ? transpose(product) : reshape(product, weight.shape), scale));

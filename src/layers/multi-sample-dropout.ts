@@ -59,7 +59,8 @@ export function multiSampleDropout(
   const fn = 'multiSampleDropout';
   checkFloat(fn, 'h', h);
   if (h.rank === 0) throw outOfRange(fn, 'h', 'features [B, ...]', h);
-  for (const [name, value] of Object.entries({ head, loss })) if (typeof value !== 'function') throw wrongType(fn, name, 'a function', value);
+  for (const [name, value] of Object.entries({ head, loss }))
+    if (typeof value !== 'function') throw wrongType(fn, name, 'a function', value);
   checkOptions(fn, options, ['numSamples', 'rate', 'training', 'masks']);
   const { rate = 0.5, training = true, masks } = options;
   const numSamples = options.numSamples ?? (isTensor(masks) ? (masks.shape[0] ?? 0) : 8);
@@ -72,7 +73,8 @@ export function multiSampleDropout(
   }
   const evaluate = (x: Tensor, count: number): Tensor => {
     const output = checkTensor(fn, 'the value of head', head(x));
-    if (output.shape[0] !== x.shape[0]) throw outOfRange(fn, 'the value of head', `a first axis of size ${x.shape[0]}, like its input`, output);
+    if (output.shape[0] !== x.shape[0])
+      throw outOfRange(fn, 'the value of head', `a first axis of size ${x.shape[0]}, like its input`, output);
     return mean(stack(split(output, count).map((part) => scalarLoss(fn, loss(part)))));
   };
   if (!training || (rate === 0 && !masks)) return evaluate(h, 1);

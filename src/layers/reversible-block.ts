@@ -11,7 +11,7 @@ import {
   type ReversibleState,
   type ReversibleValue,
   runBlocks,
-  valueOf,
+  valueAt,
 } from './reversible-sequence.js';
 
 /**
@@ -99,7 +99,7 @@ export function reversibleBlockInverse<Y extends Reversible, F, G>(
   checkParams(fn, params, ['f', 'g']);
   const { halves, join } = halvesOf(fn, 'y', y);
   const [y1, y2] = halves;
-  const value = (name: 'f' | 'g', u: Tensor): Tensor => valueOf(fn, name, u, params[name], functions as never, 0).y;
+  const value = (name: 'f' | 'g', u: Tensor): Tensor => valueAt(fn, name, u, params[name], functions as never).y;
   const x2 = sub(y2, value('g', y1));
   return join([sub(y1, value('f', x2)), x2]) as ReversibleLike<Y>;
 }

@@ -1,5 +1,5 @@
-import { after, together } from '../core/checkpoint.js';
-import { customVjp } from '../core/custom-vjp.js';
+import { together, waitFor } from '../core/checkpoint.js';
+import { type CustomVjpRule, customVjp } from '../core/custom-vjp.js';
 import { checkParams, outOfRange, show, wrongType } from '../core/errors.js';
 import { alias, fill, pullBack, tensorsOf } from '../core/grad.js';
 import { substitute } from '../core/graph.js';
@@ -11,10 +11,10 @@ import { checkFloat, isTensor, type Tensor } from '../core/tensor.js';
 /** What a function of a reversible block returns: a Tensor like its input, or that and a tree of Tensors, its next state. */
 export type ReversibleValue = Tensor | { readonly y: Tensor; readonly state: unknown };
 
-/** The two functions of a reversible block. `block` is the number of the block, from 0. */
+/** The two functions of a reversible block. */
 export interface ReversibleFunctions<F, G, VF extends ReversibleValue = ReversibleValue, VG extends ReversibleValue = ReversibleValue> {
-  f: (u: Tensor, params: F, block: number) => VF;
-  g: (u: Tensor, params: G, block: number) => VG;
+  f: (u: Tensor, params: F) => VF;
+  g: (u: Tensor, params: G) => VG;
 }
 
 /** A Tensor whose channels are split, or the two halves. */
@@ -29,9 +29,7 @@ type StateOf<K extends string, V> = V extends { readonly state: infer S } ? { [k
 export type ReversibleState<VF, VG> = StateOf<'f', VF> & StateOf<'g', VG>;
 
 /** What blocks return whose functions return `V`. */
-export type ReversibleResult<X extends Reversible, V, S> = [V] extends [Tensor]
-  ? ReversibleLike<X>
-  : { y: ReversibleLike<X>; state: S };
+export type ReversibleResult<X extends Reversible, V, S> = [V] extends [Tensor] ? ReversibleLike<X> : { y: ReversibleLike<X>; state: S };
 
 type Halves = readonly [Tensor, Tensor];
 
@@ -59,17 +57,17 @@ export function checkFunctions(fn: string, functions: ReversibleFunctions<never,
 }
 
 /** The value of a function at `u`, checked, and its state. */
-export function valueOf(
+export function valueAt(
   fn: string,
   name: 'f' | 'g',
   u: Tensor,
   params: unknown,
   functions: ReversibleFunctions<never, never>,
-  block: number,
 ): { y: Tensor; state?: unknown } {
-  const given: ReversibleValue = functions[name](u, params as never, block);
+  const given: ReversibleValue = functions[name](u, params as never);
   const value = isTensor(given) ? { y: given } : given;
-  if (!isTensor(value?.y) || (value !== given) === 'state' in value) throw wrongType(fn, name, 'a Tensor or { y, state } as its value', given);
+  if (!isTensor(value?.y) || (value !== given) === 'state' in value)
+    throw wrongType(fn, name, 'a Tensor or { y, state } as its value', given);
   if (!sameShape(value.y.shape, u.shape) || value.y.dtype !== u.dtype) {
     throw outOfRange(fn, name, `a value like its input, ${show(u)}, so that it can be added`, value.y);
   }
@@ -78,9 +76,9 @@ export function valueOf(
 
 /** Where the Tensors of one call of a function stand, as ranges. */
 interface Call {
-  /** Its parameters, among the inputs of the node. */
+  /** Its parameters, among those of all calls. */
   readonly params: readonly [from: number, to: number];
-  /** Its state, among the outputs. */
+  /** Its state, among that of all calls. */
   readonly state: readonly [from: number, to: number];
   /** Its trace, among the residuals: what stands for its input, its value, its state. */
   readonly trace: readonly [from: number, to: number];
@@ -95,7 +93,7 @@ export function runBlocks(
 ): { y: Halves; state: readonly { f?: unknown; g?: unknown }[] } {
   checkFunctions(fn, functions);
   for (const params of blocks) checkParams(fn, params, ['f', 'g']);
-  const params = blocks.map((block, i) => tensorsOf(fn, `the parameters of block ${i}`, { f: block.f, g: block.g }));
+  const tensors = blocks.flatMap(({ f, g }, i) => [...tensorsOf(fn, `the parameters of block ${i}`, { f, g }).values()]);
   const states: { f?: unknown; g?: unknown }[] = blocks.map(() => ({}));
   /** f and g of the first block, f and g of the second, ... */
   const calls: Call[] = [];
@@ -106,21 +104,19 @@ export function runBlocks(
       const outputs: Tensor[] = [];
       // The trace of every call is part of the residuals, so that it follows the node where that is rebuilt.
       const residuals: Tensor[] = [];
-      let next = 2;
       const call = (name: 'f' | 'g', from: Tensor, block: number): Tensor => {
         const tree = (blocks[block] as { f: unknown; g: unknown })[name];
-        const count = tensorsOf(fn, name, tree).size;
-        const given = own.slice(next - 2, next - 2 + count);
+        const start = calls.at(-1)?.params[1] ?? 0;
+        const end = start + tensorsOf(fn, name, tree).size;
         const u = alias(from);
-        const value = valueOf(fn, name, u, fill(tree, given), functions, block);
+        const value = valueAt(fn, name, u, fill(tree, own.slice(start, end)), functions);
         const state = 'state' in value ? [...tensorsOf(fn, `the state of ${name}`, value.state).values()] : [];
         if ('state' in value) states[block] = { ...states[block], [name]: value.state };
         calls.push({
-          params: [next, next + count],
-          state: [2 + outputs.length, 2 + outputs.length + state.length],
+          params: [start, end],
+          state: [outputs.length, outputs.length + state.length],
           trace: [residuals.length, residuals.length + 2 + state.length],
         });
-        next += count;
         outputs.push(...state);
         residuals.push(u, value.y, ...state);
         return value.y;
@@ -131,51 +127,59 @@ export function runBlocks(
       });
       return { outputs: [y1, y2, ...outputs], residuals: [...residuals, ...own] };
     },
-    backward: ({ cotangents, inputs, outputs, residuals, wanted }) => {
-      const own = residuals.slice(residuals.length - (inputs.length - 2));
-      const back: (Tensor | undefined)[] = inputs.map(() => undefined);
-      let [y1, y2] = outputs as [Tensor, Tensor];
-      let [d1, d2] = cotangents;
-      // Besides the cotangents, which may be constants and so be there at once.
-      let signals: readonly Tensor[] = [y1];
-
-      /** Computes a call again at `from`, when all before it is done, and pulls the cotangent of its value back to there. */
-      const again = ({ params, state, trace }: Call, from: Tensor, cotangent: Tensor | undefined): [y: Tensor, du: Tensor | undefined] => {
-        const [u, ...values] = residuals.slice(...trace) as [Tensor, ...Tensor[]];
-        const incoming = [cotangent, ...cotangents.slice(...state)];
-        const at = after(from, [...signals, ...incoming.filter((g) => g !== undefined)]);
-        // The value is needed in any case, state only where something depends on it.
-        const used = values.flatMap((value, i) => (i === 0 || incoming[i] ? [{ value, g: incoming[i] }] : []));
-        const computed = substitute(
-          used.map(({ value }) => value),
-          new Map([[u, at]]),
-        );
-        const [du, ...gradients] = pullBack(
-          computed,
-          used.map(({ g }) => g),
-          [at, ...own.slice(params[0] - 2, params[1] - 2)],
-        );
-        const kept = gradients.map((g, i) => (wanted[params[0] + i] ? g : undefined));
-        back.splice(params[0], kept.length, ...kept);
-        signals = kept.filter((g) => g !== undefined);
-        return [computed[0] as Tensor, du];
-      };
-      const plus = (a: Tensor | undefined, b: Tensor | undefined) => (a && b ? add(a, b) : (a ?? b));
-      for (let block = blocks.length - 1; block >= 0; block--) {
-        const [g, dy1] = again(calls[2 * block + 1] as Call, y1, d2);
-        d1 = plus(d1, dy1);
-        y2 = sub(y2, g);
-        const [f, dx2] = again(calls[2 * block] as Call, y2, d1);
-        d2 = plus(d2, dx2);
-        y1 = sub(y1, f);
-      }
-      if (wanted[0]) back[0] = d1;
-      if (wanted[1]) back[1] = d2;
-      return together(back, inputs);
-    },
+    backward: (saved) => backward(calls, saved),
   });
-  const [y1, y2, ...state] = run(...x, ...params.flatMap((tensors) => [...tensors.values()])) as [Tensor, Tensor, ...Tensor[]];
+  const [y1, y2, ...state] = run(...x, ...tensors) as [Tensor, Tensor, ...Tensor[]];
   return { y: [y1, y2], state: fill(states, state) };
+}
+
+/** The backward rule of all blocks, from the last call to the first. */
+function backward(
+  calls: readonly Call[],
+  { cotangents, inputs, outputs, residuals, wanted }: Parameters<CustomVjpRule<readonly Tensor[]>['backward']>[0],
+): (Tensor | undefined)[] {
+  const own = residuals.slice(residuals.length - inputs.length + 2);
+  const ofParams: (Tensor | undefined)[] = own.map(() => undefined);
+  const ofState = cotangents.slice(2);
+  // Besides cotangents, which may be constants and so be there at once.
+  let signals: readonly Tensor[] = outputs.slice(0, 1);
+
+  /** Computes a call again at `from`, when all before it is done, and pulls the cotangent of its value back to there. */
+  const again = ({ params, state, trace }: Call, from: Tensor, cotangent: Tensor | undefined): [value: Tensor, du: Tensor | undefined] => {
+    const [u, ...values] = residuals.slice(...trace) as [Tensor, ...Tensor[]];
+    const incoming = [cotangent, ...ofState.slice(...state)];
+    const at = waitFor(from, [...signals, ...incoming.filter((g) => g !== undefined)]);
+    // The value is needed in any case, state only where something depends on it.
+    const used = values.flatMap((value, i) => (i === 0 || incoming[i] ? [{ value, g: incoming[i] }] : []));
+    const computed = substitute(
+      used.map(({ value }) => value),
+      new Map([[u, at]]),
+    );
+    const [du, ...gradients] = pullBack(
+      computed,
+      used.map(({ g }) => g),
+      [at, ...own.slice(...params)],
+    );
+    gradients.forEach((g, i) => {
+      if (wanted[2 + params[0] + i]) ofParams[params[0] + i] = g;
+    });
+    signals = ofParams.slice(...params).filter((g) => g !== undefined);
+    return [computed[0] as Tensor, du];
+  };
+  const plus = (a: Tensor | undefined, b: Tensor | undefined) => (a && b ? add(a, b) : (a ?? b));
+
+  let [y1, y2] = outputs as [Tensor, Tensor];
+  let [d1, d2] = cotangents;
+  for (let i = calls.length - 2; i >= 0; i -= 2) {
+    const [f, g] = calls.slice(i, i + 2) as [Call, Call];
+    const [added2, dy1] = again(g, y1, d2);
+    d1 = plus(d1, dy1);
+    y2 = sub(y2, added2);
+    const [added1, dx2] = again(f, y2, d1);
+    d2 = plus(d2, dx2);
+    y1 = sub(y1, added1);
+  }
+  return together([wanted[0] ? d1 : undefined, wanted[1] ? d2 : undefined, ...ofParams], inputs);
 }
 
 /**
@@ -185,7 +189,7 @@ export function runBlocks(
  *
  * @param x see {@link reversibleBlock}
  * @param params a list with the parameters `{ f, g }` of every block; for no blocks `x` comes back
- * @param functions the functions of all blocks; their third argument is the number of the block, from 0
+ * @param functions `{ f, g }`, those of all blocks
  * @returns like `x`; if a function has state, `{ y, state }` with a list of states `{ f, g }`, one per block
  * @throws as {@link reversibleBlock}
  * @example

@@ -101,6 +101,24 @@ describe('customVjp', () => {
     expect(numbersOf(gradients(sum(one(f(a, b))), [a, b]))).toEqual([[0], [1]]);
   });
 
+  it('sees which cotangents are wanted', () => {
+    const seen: (readonly boolean[])[] = [];
+    const product = customVjp<[Tensor, Tensor, Tensor]>('product', {
+      forward: (a, b, c) => ({ outputs: [mul(mul(a, b), c)], residuals: [a] }),
+      backward: ({ cotangents: [g], wanted }) => {
+        seen.push(wanted);
+        return [g, g, g];
+      },
+    });
+    const [a, b, c] = [leaf([1]), leaf([1]), leaf([1])];
+    expect(numbersOf(gradients(sum(one(product(exp(a), b, c))), [a, c]), [[a, [0]]])).toEqual([[1], [1]]);
+    gradients(sum(one(product(a, b, stopGradient(b)))), [b]);
+    expect(seen).toEqual([
+      [true, false, true],
+      [false, true, false],
+    ]);
+  });
+
   it('may return an input as it is', () => {
     const scaled = customVjp<[Tensor]>('scaled', {
       forward: (x) => ({ outputs: [x] }),

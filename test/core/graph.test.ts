@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { merge, rebuild, topologicalOrder } from '../../src/core/graph.js';
+import { merge, rebuild, substitute, topologicalOrder } from '../../src/core/graph.js';
 import {
   add,
   constant,
@@ -104,6 +104,25 @@ describe('rebuild', () => {
     const y = leaf();
     const [chain] = rebuild([deep(x, 50_000)], (node) => (node === x.node ? [y] : undefined)) as [Tensor];
     expect(numbersOf([chain], [[y, [1]]])).toEqual([[50_001]]);
+  });
+});
+
+describe('substitute', () => {
+  it('puts other Tensors in the place of some, and does not enter what lies behind those', () => {
+    const [x, y] = [leaf([2]), leaf([2])];
+    const inner = exp(x);
+    const other = tanh(y);
+    const [f, g, h] = substitute([mul(inner, other), inner, other], new Map([[inner, y]])) as [Tensor, Tensor, Tensor];
+    expect([g, h]).toEqual([y, other]);
+    expect(f.node.inputs).toEqual([y, other]);
+    expect(topologicalOrder([f]).map(({ op }) => op.name)).not.toContain('exp');
+  });
+
+  it('replaces one output of several', () => {
+    const [a, b] = split(leaf([4]), 2) as [Tensor, Tensor];
+    const z = leaf([2]);
+    const [difference] = substitute([sub(a, b)], new Map([[a, z]])) as [Tensor];
+    expect(difference.node.inputs).toEqual([z, b]);
   });
 });
 

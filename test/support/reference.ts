@@ -473,7 +473,8 @@ const rules: Readonly<Record<string, Rule>> = {
     return [y, mean, rstd];
   },
 
-  // grad.ts, custom-vjp.ts
+  // grad.ts, custom-vjp.ts, checkpoint.ts
+  zeroAfter: () => [scalar(0)],
   stopGradient: (inputs) => inputs,
   identity: (inputs) => inputs,
   customVjp: (inputs, node) => {
