@@ -28,8 +28,7 @@ import {
  *
  * Source: The Reversible Residual Network (1707.04585). The reversible mobile inverted bottleneck (2104.09648) is the second example.
  *
- * @param x `[N, C, ...]`, float, with an even C; or a pair of Tensors of one shape, the halves. The first half goes through unchanged but
- *   for what `f` adds
+ * @param x `[N, C, ...]`, float, with an even C; or a pair of Tensors of one shape, the halves
  * @param params two trees of Tensors, `{ f, g }`: all that the functions read besides `u` and constants, running statistics included
  * @param functions `{ f, g }`, each from a half of the channels and its parameters to a Tensor of the same shape and dtype, or to
  *   `{ y, state }`, with a tree of Tensors as its next state
@@ -47,22 +46,19 @@ import {
  * ```
  * @example
  * ```ts
- * // A reversible mobile inverted bottleneck: expand, convolve every channel by itself, project; no skip of its own.
- * import { mul, relu, reshape, type Tensor } from 'tracegrad';
+ * // The reversible mobile inverted bottleneck: expand, convolve every channel by itself, project; without a skip of its own.
+ * import { mul, relu, type Tensor } from 'tracegrad';
  * import { type ConvParams, conv2d, reversibleBlock } from 'tracegrad/layers';
- * import { type LayerNormParams, layerNorm } from 'tracegrad/norm';
+ * import { layerNorm } from 'tracegrad/norm';
  *
- * type Convolution = ConvParams & { norm: Required<LayerNormParams> };
+ * type Convolution = ConvParams & { scale: Tensor }; // scale [C, 1, 1]
  * type Bottleneck = { expand: Convolution; depthwise: Convolution; project: Convolution };
  *
- * const perChannel = (p: Tensor) => reshape(p, [-1, 1, 1]);
- * const normConv = (x: Tensor, { norm, ...p }: Convolution, groups = 1) => {
- *   const y = layerNorm(conv2d(x, p, { padding: 'same', groups }), {}, { axis: 1 });
- *   return mul(y, perChannel(norm.weight));
- * };
- * const bottleneck = (u: Tensor, p: Bottleneck) => {
- *   const wide = relu(normConv(u, p.expand));
- *   return normConv(relu(normConv(wide, p.depthwise, wide.shape[1])), p.project);
+ * const normConv = (x: Tensor, { scale, ...p }: Convolution, groups = 1) =>
+ *   mul(layerNorm(conv2d(x, p, { padding: 'same', groups }), {}, { axis: 1 }), scale);
+ * const bottleneck = (u: Tensor, { expand, depthwise, project }: Bottleneck) => {
+ *   const wide = relu(normConv(u, expand));
+ *   return normConv(relu(normConv(wide, depthwise, wide.shape[1])), project);
  * };
  * const block = (x: Tensor, p: { f: Bottleneck; g: Bottleneck }) => reversibleBlock(x, p, { f: bottleneck, g: bottleneck });
  * ```

@@ -23,10 +23,9 @@ export type Reversible = Tensor | readonly [Tensor, Tensor];
 /** What comes out where `X` goes in. */
 export type ReversibleLike<X extends Reversible> = X extends Tensor ? Tensor : [Tensor, Tensor];
 
-type StateOf<K extends string, V> = V extends { readonly state: infer S } ? { [key in K]: S } : unknown;
-
 /** The states of the functions of a block, of those that have one. */
-export type ReversibleState<VF, VG> = StateOf<'f', VF> & StateOf<'g', VG>;
+export type ReversibleState<VF, VG> = (VF extends { readonly state: infer S } ? { f: S } : unknown) &
+  (VG extends { readonly state: infer S } ? { g: S } : unknown);
 
 /** What blocks return whose functions return `V`. */
 export type ReversibleResult<X extends Reversible, V, S> = [V] extends [Tensor] ? ReversibleLike<X> : { y: ReversibleLike<X>; state: S };

@@ -5,6 +5,7 @@ import {
   checkpoint,
   compile,
   concat,
+  constant,
   createRng,
   exportOnnx,
   filled,
@@ -37,6 +38,7 @@ import {
   reversibleSequence,
 } from '../../src/layers/index.js';
 import { mseLoss } from '../../src/losses/index.js';
+import { layerNorm } from '../../src/norm/index.js';
 import { adam } from '../../src/optim/index.js';
 import { createTrainer, type LossContext } from '../../src/train/index.js';
 import { normal } from '../support/draw.js';
@@ -60,6 +62,17 @@ const product = { f: (u: Tensor, w: Tensor) => tanh(matmul(u, w)), g: (u: Tensor
 const argument = [normal([3, 4]), normal([2, 2]), normal([2, 2])] as const;
 const pairOf = (x: Tensor) => split(x, 2, { axis: 1 }) as unknown as [Tensor, Tensor];
 
+/** Expand, convolve every channel by itself, project; normalised as with groupNorm of one group. */
+const mobile = (seed: number) => ({
+  expand: constant(normalArray(seed, [6, 2, 1, 1])),
+  depthwise: constant(normalArray(seed + 10, [6, 1, 3, 3])),
+  project: constant(normalArray(seed + 20, [2, 6, 1, 1])),
+});
+const normConv = (x: Tensor, weight: Tensor, groups = 1) => layerNorm(conv2d(x, { weight }, { padding: 'same', groups }), {}, { axis: 1 });
+const bottleneck = (u: Tensor, p: Record<'expand' | 'depthwise' | 'project', Tensor>) =>
+  normConv(tanh(normConv(tanh(normConv(u, p.expand)), p.depthwise, 6)), p.project);
+const bottlenecks = { f: bottleneck, g: bottleneck };
+
 testOps(
   {},
   [
@@ -81,6 +94,19 @@ testOps(
       );
       return [y, state.f];
     }),
+    op('reversibleBlock of mobile inverted bottlenecks', [normal([2, 4, 5, 4])], (x) =>
+      reversibleBlock(x!, { f: mobile(1), g: mobile(2) }, bottlenecks),
+    ),
+    op(
+      'reversibleBlock in float16',
+      argument.map(({ shape }) => normal(shape, 'float16')),
+      (x, f, g) => reversibleBlock(x!, { f: f!, g: g! }, product),
+      {
+        order: 1,
+        rtol: 4e-3,
+        webgpu: false,
+      },
+    ),
     op('reversibleBlockInverse', argument, (x, f, g) => reversibleBlockInverse(x!, { f: f!, g: g! }, product)),
     op('reversibleSequence', argument, (x, f, g) =>
       reversibleSequence(
