@@ -47,15 +47,15 @@ import {
  * @example
  * ```ts
  * // The reversible mobile inverted bottleneck: expand, convolve every channel by itself, project; without a skip of its own.
- * import { mul, relu, type Tensor } from 'tracegrad';
+ * import { relu, type Tensor } from 'tracegrad';
  * import { type ConvParams, conv2d, reversibleBlock } from 'tracegrad/layers';
- * import { layerNorm } from 'tracegrad/norm';
+ * import { type ChannelParams, groupNorm } from 'tracegrad/norm';
  *
- * type Convolution = ConvParams & { scale: Tensor }; // scale [C, 1, 1]
+ * type Convolution = { conv: ConvParams; norm: ChannelParams };
  * type Bottleneck = { expand: Convolution; depthwise: Convolution; project: Convolution };
  *
- * const normConv = (x: Tensor, { scale, ...p }: Convolution, groups = 1) =>
- *   mul(layerNorm(conv2d(x, p, { padding: 'same', groups }), {}, { axis: 1 }), scale);
+ * const normConv = (x: Tensor, { conv, norm }: Convolution, groups = 1) =>
+ *   groupNorm(conv2d(x, conv, { padding: 'same', groups }), norm, { numGroups: 4 });
  * const bottleneck = (u: Tensor, { expand, depthwise, project }: Bottleneck) => {
  *   const wide = relu(normConv(u, expand));
  *   return normConv(relu(normConv(wide, depthwise, wide.shape[1])), project);

@@ -14,11 +14,8 @@ import {
   mean,
   mul,
   type NDArray,
-  reshape,
-  rsqrt,
   split,
   square,
-  sub,
   sum,
   type Tensor,
   type Tensors,
@@ -38,7 +35,7 @@ import {
   reversibleSequence,
 } from '../../src/layers/index.js';
 import { mseLoss } from '../../src/losses/index.js';
-import { layerNorm } from '../../src/norm/index.js';
+import { type BatchNormState, batchNorm, type ChannelParams, groupNorm, initBatchNorm } from '../../src/norm/index.js';
 import { adam } from '../../src/optim/index.js';
 import { createTrainer, type LossContext } from '../../src/train/index.js';
 import { normal } from '../support/draw.js';
@@ -62,13 +59,14 @@ const product = { f: (u: Tensor, w: Tensor) => tanh(matmul(u, w)), g: (u: Tensor
 const argument = [normal([3, 4]), normal([2, 2]), normal([2, 2])] as const;
 const pairOf = (x: Tensor) => split(x, 2, { axis: 1 }) as unknown as [Tensor, Tensor];
 
-/** Expand, convolve every channel by itself, project; normalised as with groupNorm of one group. */
+/** Expand, convolve every channel by itself, project. */
 const mobile = (seed: number) => ({
   expand: constant(normalArray(seed, [6, 2, 1, 1])),
   depthwise: constant(normalArray(seed + 10, [6, 1, 3, 3])),
   project: constant(normalArray(seed + 20, [2, 6, 1, 1])),
 });
-const normConv = (x: Tensor, weight: Tensor, groups = 1) => layerNorm(conv2d(x, { weight }, { padding: 'same', groups }), {}, { axis: 1 });
+const normConv = (x: Tensor, weight: Tensor, groups = 1) =>
+  groupNorm(conv2d(x, { weight }, { padding: 'same', groups }), {}, { numGroups: 2 });
 const bottleneck = (u: Tensor, p: Record<'expand' | 'depthwise' | 'project', Tensor>) =>
   normConv(tanh(normConv(tanh(normConv(u, p.expand)), p.depthwise, 6)), p.project);
 const bottlenecks = { f: bottleneck, g: bottleneck };
@@ -135,19 +133,19 @@ testOps(
 const devices = await testDevices();
 const layer = (u: Tensor, p: LinearParams) => tanh(linear(u, p));
 
+type Running = Required<BatchNormState>;
+type Normalised = { scale: ChannelParams; running: Running };
+
 /** Running statistics and a dropout mask. */
-function normalised(u: Tensor, p: { weight: Tensor; running: Tensor }): { y: Tensor; state: Tensor } {
-  const centre = mean(u, { axis: 0, keepDims: true });
-  const centred = sub(u, centre);
-  const normal = mul(centred, rsqrt(add(mean(square(centred), { axis: 0, keepDims: true }), 1e-5)));
-  return { y: dropout(mul(tanh(normal), p.weight), { rate: 0.3 }), state: add(mul(p.running, 0.9), mul(reshape(centre, [-1]), 0.1)) };
+function normalised(u: Tensor, { scale, running }: Normalised): { y: Tensor; state: Running } {
+  const { y, state } = batchNorm(tanh(u), scale, running, { mode: 'train' });
+  return { y: dropout(y, { rate: 0.3 }), state };
 }
-const pureNormalised = (u: Tensor, p: { weight: Tensor; running: Tensor }) => normalised(u, p).y;
 
 /** Losses of a few steps, and the running statistics after them. */
 async function trained(backend: Backend, reversible: boolean): Promise<{ losses: number[]; state: readonly NDArray[] }> {
-  const params = Array.from({ length: 3 }, (_, i) => ({ f: normalArray(i, [4]), g: normalArray(10 + i, [4]) }));
-  const state = params.map(() => ({ f: filled([4], 0), g: filled([4], 0) }));
+  const params = [0, 1, 2].map(() => ({ f: initBatchNorm(4).params, g: initBatchNorm(4).params }));
+  const state = params.map(() => ({ f: initBatchNorm(4).state, g: initBatchNorm(4).state }));
   type P = Tensors<typeof params>;
   type S = Tensors<typeof state>;
   await using trainer = await createTrainer(backend, {
@@ -156,15 +154,15 @@ async function trained(backend: Backend, reversible: boolean): Promise<{ losses:
     seed: 3,
     optimizer: adam({ learningRate: 0.01 }),
     loss: (weights: P, x: Tensor, context: LossContext<S>) => {
-      const blocks = weights.map(({ f, g }, i) => ({
-        f: { weight: f, running: context.state[i]!.f },
-        g: { weight: g, running: context.state[i]!.g },
-      }));
+      const blocks = weights.map(({ f, g }, i) => {
+        const { f: first, g: second } = context.state[i] as S[number];
+        return { f: { scale: f, running: first }, g: { scale: g, running: second } };
+      });
       if (reversible) {
         const { y, state } = reversibleSequence(x, blocks, { f: normalised, g: normalised });
         return { loss: mseLoss(y, mul(x, 0.5)), state };
       }
-      const states: { f: Tensor; g: Tensor }[] = [];
+      const states: { f: Running; g: Running }[] = [];
       let [y1, y2] = pairOf(x);
       for (const { f, g } of blocks) {
         const first = normalised(y2, f);
@@ -178,8 +176,7 @@ async function trained(backend: Backend, reversible: boolean): Promise<{ losses:
   });
   const losses: number[] = [];
   for (let i = 0; i < 4; i++) losses.push((await trainer.step(normalArray(20 + i, [16, 8]))).loss);
-  const after = (await trainer.state()) as unknown as { f: NDArray; g: NDArray }[];
-  return { losses, state: after.flatMap(({ f, g }) => [f, g]) };
+  return { losses, state: (await trainer.state()).flatMap(({ f, g }) => [f, g].flatMap((own): NDArray[] => Object.values(own))) };
 }
 
 describe.each(devices)('reversible blocks on %s', (_, backend) => {
@@ -323,15 +320,17 @@ describe('reversible blocks', () => {
   });
 
   it('return state where a function has it', () => {
-    const p = { weight: leaf([2]), running: leaf([2]) };
+    const running = { runningMean: leaf([2]), runningVar: leaf([2]), numBatchesTracked: leaf([], 'int32') };
+    const p: Normalised = { scale: { weight: leaf([2]) }, running };
     const x = leaf([3, 4]);
-    const one = reversibleBlock(x, { f: p, g: p }, { f: pureNormalised, g: normalised });
-    const state: Tensor = one.state.g;
-    expect([one.y.shape, Object.keys(one.state), state.shape]).toEqual([[3, 4], ['g'], [2]]);
+    const stateless = (u: Tensor, own: Normalised) => normalised(u, own).y;
+    const one = reversibleBlock(x, { f: p, g: p }, { f: stateless, g: normalised });
+    const state: Running = one.state.g;
+    expect([one.y.shape, Object.keys(one.state), state.runningMean.shape]).toEqual([[3, 4], ['g'], [2]]);
     const both = reversibleSequence(pairOf(x), [{ f: p, g: p }], { f: normalised, g: normalised });
     const [first]: Tensor[] = both.y;
-    expect([first?.shape, both.state.map(({ f, g }) => [f.shape, g.shape])]).toEqual([[3, 2], [[[2], [2]]]]);
-    const none: Tensor = reversibleSequence(x, [{ f: p, g: p }], { f: pureNormalised, g: pureNormalised });
+    expect([first?.shape, both.state.map(({ f, g }) => [f.runningVar.shape, g.runningMean.shape])]).toEqual([[3, 2], [[[2], [2]]]]);
+    const none: Tensor = reversibleSequence(x, [{ f: p, g: p }], { f: stateless, g: stateless });
     expect(none.shape).toEqual([3, 4]);
   });
 
