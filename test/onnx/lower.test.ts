@@ -54,6 +54,12 @@ describe('lower', () => {
     expect(graph.inputs.map(({ name }) => name)).toEqual(['x', 'y']);
   });
 
+  it('counts a pass over memory like the several operations that it takes as long as', () => {
+    const [a, b] = [leaf('a', [100, 50]), leaf('b', [50, 100])];
+    expect(lowered({ a }, { out: exp(a) }).flops).toBe(8 * 5000);
+    expect(lowered({ a, b }, { out: matmul(a, b) }).flops).toBe(2 * 100 * 50 * 100 + 8 * 10_000);
+  });
+
   it('writes what an op builds from its inputs while it is written', () => {
     const twiceOp: Op<[Tensor], null> = {
       name: 'twice',
