@@ -23,21 +23,24 @@ import {
 } from '../../src/norm/index.js';
 import { expectClose } from '../support/close.js';
 import { leaf } from '../support/leaves.js';
-import { normalArray, normals, sizeOf } from '../support/numeric.js';
+import { normalArray, normals } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { countSessions } from '../support/sessions.js';
 import { testDevices } from '../support/test-devices.js';
 import {
+  around,
   channelOf,
   check,
   checkDerivatives,
+  checkGroups,
   drawInputs,
+  flat,
+  type GroupLayer,
   images,
   type Layer,
   moments,
   normalized,
   pick,
-  standardized,
   towards,
   transformed,
   unbiased,
@@ -84,14 +87,6 @@ function layerOf(
     },
   };
 }
-
-const offsetShape = [64, 2, 4];
-/** Numbers around `offset` that float32 represents. */
-const around = (offset: number, shape: Shape): NDArray =>
-  array(
-    normals(7, sizeOf(shape)).map((v) => Math.fround(offset + v)),
-    { shape },
-  );
 
 const devices = await testDevices();
 const cpu = devices[0]![1];
@@ -142,59 +137,30 @@ describe.each(devices)('batchNorm on %s', (_, backend) => {
     expect(toNumbers(state.numBatchesTracked!)).toEqual([3]);
   });
 
-  it.each([256, 2048, -30000])('keeps its digits where the mean is %d', async (offset) => {
-    const x = around(offset, offsetShape);
-    const given = { weight: normalArray(2, [2]), bias: normalArray(3, [2]) };
-    const g = normalArray(4, offsetShape);
-    const { y, back } = await run(
-      backend,
-      (input: Tensor, p: ChannelParams, cotangent: Tensor) => {
-        const { y } = batchNorm(input, p, undefined, { mode: 'batch' });
-        return { y, back: gradients(sum(mul(y, cotangent)), [input, p.weight!]) };
-      },
-      x,
-      given as never,
-      g,
-    );
-    const channel = channelOf(offsetShape);
-    const values = toNumbers(x);
-    const expected = standardized(values, channel, channel, { weight: toNumbers(given.weight), bias: toNumbers(given.bias) }, 1e-5);
-    // The mean that float32 can hold is not it, but what is left of it is subtracted as well.
-    expectClose('y', toNumbers(y), expected.y, 1e-5);
-    expectClose('gradient', toNumbers(back[0]!), expected.back(toNumbers(g)), 1e-5);
-    const normal = normalized(values, channel, moments(values, channel), 1e-5);
-    const slope = [0, 1].map((c) => toNumbers(g).reduce((total, v, i) => total + (channel(i) === c ? v * normal[i]! : 0), 0));
-    expectClose('gradient of the weight', toNumbers(back[1]!), slope, 1e-4);
+  const byChannel = (shape: Shape): GroupLayer => ({
+    layer: (x, p) => batchNorm(x, p, undefined, { mode: 'batch' }).y,
+    group: channelOf(shape),
+    channel: channelOf(shape),
+    params: [shape[1] as number],
   });
 
-  it.each([0, 0.1, 12345.678])('gives the bias for channels that are constant %d', async (constant) => {
-    const shape = [3, 2, 1000];
-    const given = { weight: normalArray(2, [2]), bias: normalArray(3, [2]) };
-    const g = normalArray(4, shape);
-    const { y, back } = await run(
+  // float32 cannot hold the mean, but what it leaves of it is subtracted as well.
+  it.each([256, 2048, -30000])('keeps its digits where the mean is %d', async (offset) => {
+    await checkGroups(backend, around(offset, [64, 2, 4]), byChannel([64, 2, 4]));
+  });
+
+  it.each([256, 2048])('keeps most digits where the running mean is %d', async (offset) => {
+    const { layer, definition, inputs } = layerOf([16, 2, 4], ['weight', 'bias'], { mode: 'eval' });
+    const runningMean = array([offset, offset]);
+    await check(
       backend,
-      (input: Tensor, p: ChannelParams, cotangent: Tensor) => {
-        const { y } = batchNorm(input, p, undefined, { mode: 'batch' });
-        return { y, back: gradients(sum(mul(y, cotangent)), [input, p.weight!, p.bias!]) };
-      },
-      array(new Float32Array(sizeOf(shape)).fill(constant), { shape }),
-      given as never,
-      g,
+      { layer, definition, inputs: { ...inputs, x: around(offset, [16, 2, 4]), runningMean } },
+      { values: 2e-3, slopes: 5e-3 },
     );
-    const channel = channelOf(shape);
-    const bias = toNumbers(given.bias);
-    expectClose(
-      'y',
-      toNumbers(y),
-      toNumbers(g).map((_, i) => bias[channel(i)]!),
-      1e-5,
-    );
-    const zeros = Array(sizeOf(shape)).fill(0);
-    const { back: slope } = standardized(zeros, channel, channel, { weight: toNumbers(given.weight) }, 1e-5);
-    expectClose('gradient', toNumbers(back[0]!), slope(toNumbers(g)), 1e-5);
-    expectClose('gradient of the weight', toNumbers(back[1]!), [0, 0], 1e-5, 1 / Math.sqrt(1e-5));
-    const totals = [0, 1].map((c) => toNumbers(g).reduce((total, v, i) => total + (channel(i) === c ? v : 0), 0));
-    expectClose('gradient of the bias', toNumbers(back[2]!), totals, 1e-4);
+  });
+
+  it.each([0, 0.1, 12345.678])('gives the bias for channels that are constant %d', async (value) => {
+    await checkGroups(backend, flat(value, [3, 2, 1000]), byChannel([3, 2, 1000]));
   });
 
   it('does not see the order of samples', async () => {

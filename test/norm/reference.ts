@@ -14,7 +14,7 @@ import {
   type Tensor,
   toNumbers,
 } from '../../src/index.js';
-import { expectClose } from '../support/close.js';
+import { expectClose, scaleOf } from '../support/close.js';
 import { checkGradient } from '../support/differences.js';
 import { leaf } from '../support/leaves.js';
 import { normalArray, normals, numericGradient, sizeOf } from '../support/numeric.js';
@@ -191,35 +191,60 @@ export const normalized = (x: Numbers, group: Membership, { mean, variance }: Pi
 export const transformed = (x: Numbers, of: Membership, { weight, bias }: { weight?: Numbers; bias?: Numbers }): number[] =>
   x.map((v, i) => v * (weight?.[of(i)] ?? 1) + (bias?.[of(i)] ?? 0));
 
-/** The normalization of groups by their own statistics, with the gradient of `sum(g y)` with respect to x in closed form. */
-export function standardized(
-  x: Numbers,
-  group: Membership,
-  channel: Membership,
-  params: { weight?: Numbers; bias?: Numbers },
-  eps: number,
-) {
-  const stats = moments(x, group);
-  const normal = normalized(x, group, stats, eps);
-  return {
-    y: transformed(normal, channel, params),
-    /** `r (h - mean h - normal mean(h normal))`, h = g weight */
-    back: (g: Numbers): number[] => {
-      const h = g.map((v, i) => v * (params.weight?.[channel(i)] ?? 1));
-      const constant = moments(h, group).mean;
-      const along = moments(
-        h.map((v, i) => v * (normal[i] as number)),
-        group,
-      ).mean;
-      return h.map((v, i) => {
-        const k = group(i);
-        return (
-          (v - (constant[k] as number) - (normal[i] as number) * (along[k] as number)) / Math.sqrt((stats.variance[k] as number) + eps)
-        );
-      });
-    },
-  };
+/** A layer that normalises groups of elements by their own statistics, scales them and shifts them. */
+export interface GroupLayer {
+  readonly layer: (x: Tensor, params: { weight: Tensor; bias: Tensor }) => Tensor;
+  readonly group: Membership;
+  /** Which number of the weight and of the bias is for an element. */
+  readonly channel: Membership;
+  /** Shape of weight and bias. */
+  readonly params: Shape;
 }
+
+/** Compares such a layer, with eps 1e-5, and its gradients in closed form. Errors are relative to the size of normal values. */
+export async function checkGroups(backend: Backend, x: NDArray, { layer, group, channel, params }: GroupLayer, rtol = 1e-5): Promise<void> {
+  const inputs = { x, weight: normalArray(2, params), bias: normalArray(3, params), g: normalArray(4, x.shape) };
+  const outputs = await run(
+    backend,
+    ({ x: input, weight, bias, g }: { [key in keyof typeof inputs]: Tensor }) => {
+      const y = layer(input, { weight, bias });
+      const [dx, dWeight, dBias] = gradients(sum(mul(y, g)), [input, weight, bias]) as [Tensor, Tensor, Tensor];
+      return { y, dx, dWeight, dBias };
+    },
+    inputs,
+  );
+  const [values, weight, bias, g] = [x, inputs.weight, inputs.bias, inputs.g].map(toNumbers) as [number[], number[], number[], number[]];
+  const stats = moments(values, group);
+  const rstd = stats.variance.map((v) => 1 / Math.sqrt(v + 1e-5));
+  const normal = normalized(values, group, stats, 1e-5);
+  const h = g.map((v, i) => v * (weight[channel(i)] as number));
+  const means = (of: Numbers) => moments(of, group).mean;
+  const [constant, along] = [means(h), means(h.map((v, i) => v * (normal[i] as number)))];
+  const totals = (of: Numbers) => weight.map((_, c) => of.reduce((total, v, i) => total + (channel(i) === c ? v : 0), 0));
+  const expected = {
+    y: transformed(normal, channel, { weight, bias }),
+    dx: h.map((v, i) => {
+      const k = group(i);
+      return (rstd[k] as number) * (v - (constant[k] as number) - (normal[i] as number) * (along[k] as number));
+    }),
+    dWeight: totals(g.map((v, i) => v * (normal[i] as number))),
+    dBias: totals(g),
+  };
+  const size = { y: 1, dx: average(rstd), dWeight: average(rstd), dBias: 1 };
+  for (const name of ['y', 'dx', 'dWeight', 'dBias'] as const) {
+    expectClose(name, toNumbers(outputs[name]), expected[name], rtol, Math.max(size[name], scaleOf(expected[name])));
+  }
+}
+
+/** Numbers around `offset` that float32 represents. */
+export const around = (offset: number, shape: Shape): NDArray =>
+  array(
+    normals(7, sizeOf(shape)).map((v) => Math.fround(offset + v)),
+    { shape },
+  );
+
+/** Nothing but one number. */
+export const flat = (value: number, shape: Shape): NDArray => array(new Float32Array(sizeOf(shape)).fill(value), { shape });
 
 /** `(1 - factor) old + factor observed` */
 export const towards = (old: Numbers, observed: Numbers, factor: number): number[] =>
