@@ -44,7 +44,7 @@ function ghostSizes(fn: string, samples: number, size: number, remainder: GhostB
     case 'balanced':
       return Array.from({ length: count }, (_, k) => Math.floor(samples / count) + (k < samples % count ? 1 : 0));
     case 'chunk':
-      return Array.from({ length: Math.ceil(samples / even) }, (_, k) => Math.min(even, samples - k * even));
+      return Array.from({ length: count }, (_, k) => Math.min(even, samples - k * even));
     default:
       throw new RangeError(
         `${fn}: ghostBatchSize: expected a divisor of the ${samples} samples of x, received ${size} (see the option remainder)`,
