@@ -21,7 +21,7 @@ export function groupedShape(fn: string, [n, channels, ...rest]: Shape, numGroup
   checkSize(fn, 'numGroups', numGroups);
   const size = (channels as number) / numGroups;
   if (!Number.isInteger(size)) {
-    throw new RangeError(`${fn}: numGroups: expected a divisor of the ${channels} channels of x, received ${numGroups}`);
+    throw new RangeError(`${fn}: numGroups: expected a divisor of the ${channels} channels, received ${numGroups}`);
   }
   return [n as number, numGroups, size, ...rest];
 }

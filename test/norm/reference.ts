@@ -118,8 +118,9 @@ export async function check(
   };
   wrt.forEach((name, i) => {
     const slope = numericGradient((v) => total({ ...fixed, [name]: v }), fixed[name] as Numbers);
-    // Differences of a total of some size are good to so many digits only.
-    expectClose(`gradient of ${name}`, toNumbers(back[i] as NDArray), slope, slopes);
+    // No gradient passes running statistics: that is 0, where others may be what rounding leaves of terms that cancel.
+    const least = name.startsWith('running') ? 0 : 0.05;
+    expectClose(`gradient of ${name}`, toNumbers(back[i] as NDArray), slope, slopes, Math.max(least, scaleOf(slope)));
   });
 }
 
