@@ -11,7 +11,7 @@ export interface ParameterInfo {
   readonly shape: Shape;
   /**
    * Told by the shape of the `weight` beside it, or by that of itself: one axis is a normalization, two are `'linear'` (or an embedding), more
-   * a convolution; `bnWeight`, `weightQ` and `weightK` are scales of normalizations. `'other'` where there is no such weight.
+   * a convolution; `bnWeight`, `weightQ` and `weightK` of one axis are scales of normalizations. `'other'` where there is no such weight.
    */
   readonly layer: 'norm' | 'linear' | 'conv' | 'other';
 }
@@ -26,7 +26,7 @@ function describe(fn: string, params: unknown): ParameterInfo[] {
   mapTree(fn, params, isArrayLike, 'an array as a parameter', ({ shape }: ArrayLike, name) => shapes.set(name, shape));
   const kind = (name: string): ParameterInfo['layer'] => {
     const within = name.slice(0, name.lastIndexOf('.') + 1);
-    if (scales.some((scale) => shapes.has(within + scale))) return 'norm';
+    if (scales.some((scale) => shapes.get(within + scale)?.length === 1)) return 'norm';
     const rank = shapes.get(`${within}weight`)?.length ?? 0;
     return rank === 0 ? 'other' : rank === 1 ? 'norm' : rank === 2 ? 'linear' : 'conv';
   };

@@ -8,7 +8,7 @@ import {
 } from '../../src/norm/index.js';
 import { expectClose } from '../support/close.js';
 import { leaf } from '../support/leaves.js';
-import { normalArray, normals } from '../support/numeric.js';
+import { normalArray, normals, sizeOf } from '../support/numeric.js';
 import { run } from '../support/run.js';
 import { testDevices } from '../support/test-devices.js';
 import { around, check, checkDerivatives, flat, type Layer, moments, type Numbers } from './reference.js';
@@ -139,21 +139,11 @@ describe.each(devices)('weightStandardization on %s', (_, backend) => {
     const conv = [conv1d, conv2d, conv3d][rank - 1] as typeof conv2d;
     const [out] = shape as [number];
     for (const names of [[], ['bias'], ['gain'], ['bias', 'gain']] as const) {
+      const factors = names.some((name) => name === 'gain') ? normals(4, out) : undefined;
       const inputs: Record<string, NDArray> = {
         x: normalArray(1, xShape),
         weight: normalArray(2, shape),
-        wHat: array(
-          standardized(
-            normals(
-              2,
-              shape.reduce((a, b) => a * b),
-            ),
-            along(shape, 0),
-            options,
-            names.includes('gain' as never) ? normals(4, out) : undefined,
-          ),
-          { shape },
-        ),
+        wHat: array(standardized(normals(2, sizeOf(shape)), along(shape, 0), options, factors), { shape }),
         bias: normalArray(3, [out]),
         gain: normalArray(4, [out]),
       };
