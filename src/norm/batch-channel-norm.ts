@@ -1,5 +1,5 @@
 import { filled, type NDArray } from '../core/array.js';
-import { checkBoolean, checkOneOf, checkOptions, checkParams, checkSize } from '../core/errors.js';
+import { checkBoolean, checkOneOf, checkOptions, checkParams } from '../core/errors.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
 import { normalizeByBatch, readRunningStats } from './batch-norm.js';
@@ -105,8 +105,8 @@ export function initBatchChannelNorm(
   const fn = 'initBatchChannelNorm';
   checkOptions(fn, options, ['numGroups']);
   const { numGroups = 32 } = options;
-  checkSize(fn, 'numGroups', numGroups);
   const { weight: bnWeight, bias: bnBias } = initChannels(fn, channels);
+  groupedShape(fn, [1, channels], numGroups);
   return {
     params: { bnWeight, bnBias, weight: filled([numGroups], 1), bias: filled([numGroups], 0) },
     state: initRunning(fn, channels),

@@ -55,7 +55,7 @@ export function readRunningStats(fn: string, options: RunningStatsOptions): Runn
   checkOneOf(fn, 'convention', convention, ['torch', 'onnx']);
   const torch = convention === 'torch';
   const { momentum = torch ? 0.1 : 0.9, runningVarEstimator = torch ? 'unbiased' : 'biased' } = options;
-  if (momentum !== null) checkRate(fn, 'momentum', momentum);
+  if (momentum !== null) checkRate(fn, 'momentum', momentum, 'a number from 0 to 1, or null');
   checkOneOf(fn, 'runningVarEstimator', runningVarEstimator, ['unbiased', 'biased']);
   return {
     factor: momentum === null || torch ? momentum : 1 - momentum,
@@ -63,9 +63,9 @@ export function readRunningStats(fn: string, options: RunningStatsOptions): Runn
   };
 }
 
-/** Throws if a channel of a group that is normalised together has a single value. */
-export function checkSpread(fn: string, x: Tensor, count: number, group = 'batch'): void {
-  if (count === 1) throw outOfRange(fn, 'x', `more than one value per channel in a ${group} that is normalised by its own statistics`, x);
+/** Throws if a channel has a single value. */
+export function checkSpread(fn: string, x: Tensor, count: number): void {
+  if (count === 1) throw outOfRange(fn, 'x', 'more than one value per channel in a batch that is normalised by its own statistics', x);
 }
 
 /** `(x - mean) / sqrt(variance + eps) * weight + bias` per channel. */

@@ -23,8 +23,8 @@ export function checkImage(fn: string, x: Tensor): Tensor {
 export const checkEps = (fn: string, eps: unknown, name = 'eps'): void => checkNumber(fn, name, eps, 'a number >= 0', (e) => e >= 0);
 
 /** Throws unless `rate` is a number from 0 to 1. */
-export const checkRate = (fn: string, name: string, rate: unknown): void =>
-  checkNumber(fn, name, rate, 'a number from 0 to 1', (r) => r >= 0 && r <= 1);
+export const checkRate = (fn: string, name: string, rate: unknown, expected = 'a number from 0 to 1'): void =>
+  checkNumber(fn, name, rate, expected, (r) => r >= 0 && r <= 1);
 
 /** A vector with one number per `what`, in float32. */
 export function checkVector(fn: string, name: string, vector: Tensor, size: number, what = 'channel'): Tensor {
@@ -53,7 +53,7 @@ export function checkVectors<K extends string>(
 export function checkState<K extends string>(fn: string, state: unknown, names: readonly K[], channels: number): { [key in K]: Tensor } {
   if (typeof state !== 'object' || state === null) throw wrongType(fn, 'state', `{ ${names.join(', ')} }`, state);
   const given = state as { [key in K]: Tensor };
-  return Object.fromEntries(names.map((name) => [name, checkVector(fn, name, given[name], channels)])) as { [key in K]: Tensor };
+  return Object.fromEntries(names.map((name) => [name, checkVector(fn, `state.${name}`, given[name], channels)])) as { [key in K]: Tensor };
 }
 
 /** A vector of numbers per channel along axis `axis` of a Tensor of `rank` axes. */

@@ -1,11 +1,11 @@
-import { checkOneOf, checkOptions, checkSize } from '../core/errors.js';
+import { checkOneOf, checkOptions, checkSize, show } from '../core/errors.js';
 import { reshape, sum } from '../core/ops/broadcast.js';
 import { constant } from '../core/ops/constant.js';
 import { mul } from '../core/ops/elementwise.js';
 import { concat, sliceAxis } from '../core/ops/movement.js';
 import { cast } from '../core/ops/select.js';
 import type { Tensor } from '../core/tensor.js';
-import { type BatchNormMode, checkSpread, normalizeChannels } from './batch-norm.js';
+import { type BatchNormMode, normalizeChannels } from './batch-norm.js';
 import { axesBut, type ChannelParams, checkEps, checkImage, checkRate, checkState, checkVectors } from './channels.js';
 import { type BatchNormState, foldRunning, multiplyAdd, type Observed, updateRunning } from './running-stats.js';
 import { center, groupSize } from './standardize.js';
@@ -44,7 +44,7 @@ function ghostSizes(fn: string, samples: number, size: number, remainder: GhostB
     case 'balanced':
       return Array.from({ length: count }, (_, k) => Math.floor(samples / count) + (k < samples % count ? 1 : 0));
     case 'chunk':
-      return Array.from({ length: Math.ceil(samples / even) }, (_, k) => Math.min(even, samples - k * even));
+      return Array.from({ length: count }, (_, k) => Math.min(even, samples - k * even));
     default:
       throw new RangeError(
         `${fn}: ghostBatchSize: expected a divisor of the ${samples} samples of x, received ${size} (see the option remainder)`,
@@ -74,7 +74,10 @@ export function normalizeGhosts(
   const normal = parts.map((part) => {
     const axes = axesBut(part, 0, 2);
     const count = groupSize(part, axes);
-    checkSpread(fn, x, count, group);
+    if (count === 1) {
+      const found = `${show(x)} in groups of ${[...new Set(sizes)].join(' and ')}`;
+      throw new RangeError(`${fn}: x: expected more than one value per channel in every ${group}, received ${found}`);
+    }
     const centered = center(part, axes);
     const flat = (values: Tensor) => reshape(values, [part.shape[0] as number, channels]);
     return {

@@ -1,5 +1,5 @@
 import type { NDArray } from '../core/array.js';
-import { checkOptions, checkSize } from '../core/errors.js';
+import { checkOptions, checkSize, outOfRange } from '../core/errors.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { mul } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
@@ -21,7 +21,7 @@ export function groupedShape(fn: string, [n, channels, ...rest]: Shape, numGroup
   checkSize(fn, 'numGroups', numGroups);
   const size = (channels as number) / numGroups;
   if (!Number.isInteger(size)) {
-    throw new RangeError(`${fn}: numGroups: expected a divisor of the ${channels} channels of x, received ${numGroups}`);
+    throw new RangeError(`${fn}: numGroups: expected a divisor of the ${channels} channels, received ${numGroups}`);
   }
   return [n as number, numGroups, size, ...rest];
 }
@@ -32,9 +32,8 @@ export function normalizeGroups(fn: string, x: Tensor, numGroups: number, { weig
   const grouped = reshape(x, shape);
   const axes = axesBut(grouped, 0, 1);
   if (groupSize(grouped, axes) === 1) {
-    throw new RangeError(
-      `${fn}: x: expected more than one value per group, whose normal form is constant otherwise, received ${fn === 'instanceNorm' ? 'one position' : `${numGroups} groups`} of [${x.shape.join(', ')}]`,
-    );
+    const what = fn === 'instanceNorm' ? 'more than one position per channel' : `more than one value in each of ${numGroups} groups`;
+    throw outOfRange(fn, 'x', `${what}, as a single one always becomes 0`, x);
   }
   const centered = center(grouped, axes);
   const along = (vector: Tensor) => reshape(vector, [numGroups, (vector.shape[0] as number) / numGroups, ...shape.slice(3).map(() => 1)]);

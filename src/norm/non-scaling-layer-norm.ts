@@ -1,6 +1,7 @@
 import { type ArrayLike, array, filled, type NDArray, toNDArray, toNumbers } from '../core/array.js';
+import { isFloat } from '../core/dtype.js';
 import { checkParams, outOfRange } from '../core/errors.js';
-import { checkShape, type Shape } from '../core/shape.js';
+import { checkShape, type Shape, sameShape } from '../core/shape.js';
 import type { Tensor } from '../core/tensor.js';
 import { type LayerNormOptions, normalizeRows } from './layer-norm.js';
 
@@ -69,21 +70,27 @@ export function absorbScale(
 ): { nextWeight: NDArray; bias?: NDArray } {
   const fn = 'absorbScale';
   checkParams(fn, params, ['weight', 'bias']);
-  const weight = toNDArray(fn, 'weight', params.weight);
-  const next = toNDArray(fn, 'nextWeight', nextWeight);
-  const size = weight.shape[0];
+  const read = (name: string, value: unknown): NDArray => {
+    const found = toNDArray(fn, name, value);
+    if (!isFloat(found.dtype)) throw outOfRange(fn, name, 'an array of floats', found);
+    return found;
+  };
+  const weight = read('weight', params.weight);
+  const next = read('nextWeight', nextWeight);
+  const size = weight.shape[0] as number;
   if (weight.shape.length !== 1) throw outOfRange(fn, 'weight', 'shape [D]', weight);
   if (next.shape.length !== 2 || next.shape[1] !== size) throw outOfRange(fn, 'nextWeight', `shape [out, ${size}]`, next);
   const scale = toNumbers(weight);
   const zero = scale.indexOf(0);
   if (zero >= 0) throw new RangeError(`${fn}: weight: expected numbers other than 0, received 0 at index ${zero}`);
-  const columns = scale.length;
-  const scaled = array(
-    toNumbers(next).map((value, i) => value * (scale[i % columns] as number)),
-    { shape: next.shape },
-  );
-  if (!params.bias) return { nextWeight: scaled };
-  const bias = toNDArray(fn, 'bias', params.bias);
-  if (bias.shape.length !== 1 || bias.shape[0] !== size) throw outOfRange(fn, 'bias', `shape [${size}]`, bias);
-  return { nextWeight: scaled, bias: array(toNumbers(bias).map((value, i) => value / (scale[i] as number))) };
+  const mapped = (x: NDArray, f: (value: number, scale: number) => number): NDArray =>
+    array(
+      toNumbers(x).map((value, i) => f(value, scale[i % size] as number)),
+      { shape: x.shape, dtype: x.dtype },
+    );
+  const scaled = mapped(next, (value, factor) => value * factor);
+  if (params.bias === undefined) return { nextWeight: scaled };
+  const bias = read('bias', params.bias);
+  if (!sameShape(bias.shape, weight.shape)) throw outOfRange(fn, 'bias', `shape [${size}]`, bias);
+  return { nextWeight: scaled, bias: mapped(bias, (value, factor) => value / factor) };
 }

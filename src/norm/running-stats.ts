@@ -1,9 +1,9 @@
 import { filled, type NDArray } from '../core/array.js';
-import { checkSize, outOfRange } from '../core/errors.js';
+import { checkSize, outOfRange, wrongType } from '../core/errors.js';
 import { stopGradient } from '../core/grad.js';
 import { add, div, mul, sub } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
-import type { Tensor } from '../core/tensor.js';
+import { checkTensor, type Tensor } from '../core/tensor.js';
 import { alongAxis, type ChannelParams, checkState } from './channels.js';
 import { rstdOf } from './standardize.js';
 
@@ -28,7 +28,10 @@ export interface Observed {
 /** Moves `old` towards `observed` by the share `factor`. */
 export const towards = (old: Tensor, observed: Tensor, factor: Tensor | number): Tensor =>
   cast(
-    add(mul(cast(old, 'float32'), typeof factor === 'number' ? 1 - factor : sub(1, factor)), mul(stopGradient(observed), factor)),
+    add(
+      mul(cast(stopGradient(old), 'float32'), typeof factor === 'number' ? 1 - factor : sub(1, factor)),
+      mul(stopGradient(observed), factor),
+    ),
     old.dtype,
   );
 
@@ -41,11 +44,12 @@ export function updateRunning<S extends BatchNormState>(
   batches = 1,
 ): S {
   const { numBatchesTracked } = state;
-  if (numBatchesTracked !== undefined && (numBatchesTracked.rank !== 0 || numBatchesTracked.dtype !== 'int32')) {
-    throw outOfRange(fn, 'numBatchesTracked', 'an int32 Tensor of shape []', numBatchesTracked);
+  const counter = 'state.numBatchesTracked';
+  if (numBatchesTracked !== undefined && (checkTensor(fn, counter, numBatchesTracked).rank !== 0 || numBatchesTracked.dtype !== 'int32')) {
+    throw outOfRange(fn, counter, 'an int32 Tensor of shape []', numBatchesTracked);
   }
   if (factor === null && !numBatchesTracked) {
-    throw new TypeError(`${fn}: state: the average over all batches (momentum: null) needs numBatchesTracked, an int32 Tensor of shape []`);
+    throw wrongType(fn, counter, 'an int32 Tensor of shape [], which momentum: null needs', numBatchesTracked);
   }
   const weight = factor ?? div(1, cast(add(numBatchesTracked as Tensor, 1), 'float32'));
   return {

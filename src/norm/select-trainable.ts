@@ -11,7 +11,7 @@ export interface ParameterInfo {
   readonly shape: Shape;
   /**
    * Told by the shape of the `weight` beside it, or by that of itself: one axis is a normalization, two are `'linear'` (or an embedding), more
-   * a convolution; `bnWeight`, `weightQ` and `weightK` are scales of normalizations. `'other'` where there is no such weight.
+   * a convolution; `bnWeight`, `weightQ` and `weightK` of one axis are scales of normalizations. `'other'` where there is no such weight.
    */
   readonly layer: 'norm' | 'linear' | 'conv' | 'other';
 }
@@ -26,7 +26,7 @@ function describe(fn: string, params: unknown): ParameterInfo[] {
   mapTree(fn, params, isArrayLike, 'an array as a parameter', ({ shape }: ArrayLike, name) => shapes.set(name, shape));
   const kind = (name: string): ParameterInfo['layer'] => {
     const within = name.slice(0, name.lastIndexOf('.') + 1);
-    if (scales.some((scale) => shapes.has(within + scale))) return 'norm';
+    if (scales.some((scale) => shapes.get(within + scale)?.length === 1)) return 'norm';
     const rank = shapes.get(`${within}weight`)?.length ?? 0;
     return rank === 0 ? 'other' : rank === 1 ? 'norm' : rank === 2 ? 'linear' : 'conv';
   };
@@ -54,13 +54,13 @@ function describe(fn: string, params: unknown): ParameterInfo[] {
 export function selectTrainable(params: unknown, predicate: (parameter: ParameterInfo) => boolean): Trainable {
   const fn = 'selectTrainable';
   if (typeof predicate !== 'function') throw wrongType(fn, 'predicate', 'a function', predicate);
-  return chosen(fn, params, predicate, 'predicate holds for');
+  return chosen(fn, params, predicate, 'predicate holds for no parameter');
 }
 
 function chosen(fn: string, params: unknown, predicate: (parameter: ParameterInfo) => boolean, reason: string): Trainable {
   const all = describe(fn, params);
   const names = new Set(all.filter(predicate).map(({ name }) => name));
-  if (names.size === 0) throw new Error(`${fn}: ${reason} no parameter; there are ${all.map(({ name }) => name).join(', ') || 'none'}`);
+  if (names.size === 0) throw new Error(`${fn}: ${reason}; there are ${all.map(({ name }) => name).join(', ') || 'no parameters'}`);
   return (name) => names.has(name);
 }
 
@@ -87,11 +87,13 @@ export function adaptableNormParams(params: unknown, options: { skip?: readonly 
   const fn = 'adaptableNormParams';
   checkOptions(fn, options, ['skip']);
   const { skip = [] } = options;
-  if (typeof skip === 'function') return chosen(fn, params, ({ name, layer }) => layer === 'norm' && !skip(name), 'skip leaves');
+  const left = (skipped: (name: string) => boolean) =>
+    chosen(fn, params, ({ name, layer }) => layer === 'norm' && !skipped(name), 'no parameter of a normalization is left');
+  if (typeof skip === 'function') return left(skip);
   if (!Array.isArray(skip)) throw wrongType(fn, 'skip', 'a list of paths or a function', skip);
   const under = (name: string, part: string) => name === part || name.startsWith(`${part}.`);
   const names = describe(fn, params).map(({ name }) => name);
   const unknown = skip.find((part: string) => !names.some((name) => under(name, part)));
   if (unknown !== undefined) throw new Error(`${fn}: skip: no parameter is under '${unknown}'; there are ${names.join(', ')}`);
-  return chosen(fn, params, ({ name, layer }) => layer === 'norm' && !skip.some((part: string) => under(name, part)), 'skip leaves');
+  return left((name) => skip.some((part: string) => under(name, part)));
 }

@@ -123,7 +123,7 @@ export function syncBatchNorm<S extends BatchNormState>(
   checkOptions(fn, options, ['eps', ...runningStatsOptions]);
   const { eps = 1e-5 } = options;
   checkEps(fn, eps);
-  const count = shards.reduce((total: number, x: Tensor) => total + sizeOf(x.shape) / channels, 0);
+  const count = channels && shards.reduce((total: number, x: Tensor) => total + sizeOf(x.shape), 0) / channels;
   if (count < 2) {
     throw new RangeError(`${fn}: shards: expected more than one value per channel in all of them together, received ${count}`);
   }

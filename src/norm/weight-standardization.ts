@@ -18,9 +18,9 @@ export interface WeightStandardizationOptions {
   epsPlacement?: 'variance' | 'std' | 'clampFanIn';
   /** Default 1e-5; with `scaled` 1e-6, with `'clampFanIn'` 1e-4. */
   eps?: number;
-  /** Divide by the square root of the fan-in as well. Default: as `'clampFanIn'` does, otherwise not. */
+  /** Divide by the square root of the fan-in as well. Default: true with `'clampFanIn'`, otherwise false. */
   scaled?: boolean;
-  /** Axis of the output channels: 1 for transposed convolutions. Default 0. */
+  /** Axis of the output channels: 1 for transposed convolutions without groups. Default 0. */
   outAxis?: number;
   /** A factor for every output channel, `[O]`. */
   gain?: Tensor;
@@ -30,17 +30,17 @@ const weightOptions = ['variance', 'epsPlacement', 'eps', 'scaled', 'outAxis', '
 
 function standardize(fn: string, weight: Tensor, options: WeightStandardizationOptions): Tensor {
   checkFloat(fn, 'weight', weight);
-  const { variance = 'biased', epsPlacement = 'variance', scaled: fanIn = false, gain } = options;
+  const { variance = 'biased', epsPlacement = 'variance', gain } = options;
   checkOneOf(fn, 'variance', variance, ['biased', 'unbiased']);
   checkOneOf(fn, 'epsPlacement', epsPlacement, ['variance', 'std', 'clampFanIn']);
-  checkBoolean(fn, 'scaled', fanIn);
   const clamped = epsPlacement === 'clampFanIn';
+  const { scaled: fanIn = clamped } = options;
+  checkBoolean(fn, 'scaled', fanIn);
   const { eps = clamped ? 1e-4 : fanIn ? 1e-6 : 1e-5 } = options;
   checkEps(fn, eps);
-  if ((fanIn || clamped) && (variance === 'unbiased' || epsPlacement === 'std')) {
-    const [name, value] = variance === 'unbiased' ? ['variance', variance] : ['epsPlacement', epsPlacement];
-    throw outOfRange(fn, name as string, 'another value in the scaled form, which is not defined with it', value);
-  }
+  if (clamped && !fanIn) throw outOfRange(fn, 'scaled', "true with epsPlacement 'clampFanIn', which is scaled", fanIn);
+  if (fanIn && variance !== 'biased') throw outOfRange(fn, 'variance', "'biased' in the scaled form", variance);
+  if (fanIn && epsPlacement === 'std') throw outOfRange(fn, 'epsPlacement', "'variance' or 'clampFanIn' in the scaled form", epsPlacement);
   const axis = normalizeAxis(fn, options.outAxis ?? 0, weight.rank, 'outAxis');
   const axes = axesBut(weight, axis);
   const count = groupSize(weight, axes);
