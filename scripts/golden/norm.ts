@@ -153,7 +153,11 @@ export const norm: Readonly<Record<string, Adapter>> = {
     ...(options.counts as number[]).map((_, i) => `x${i}`),
   ]),
   'norm-weight-standardization': layer(
-    ({ w, gain }, options) => ({ wHat: weightStandardization(w!, { ...options, ...(gain && { gain }) }) }),
+    ({ w, gain }, { scaled, ...options }) => {
+      // With 'clampFanIn' there is no other form, so the files' switch says nothing.
+      const given = options.epsPlacement === 'clampFanIn' ? options : { ...options, scaled: scaled as boolean };
+      return { wHat: weightStandardization(w!, { ...given, ...(gain && { gain }) }) };
+    },
     ['w', 'gain?'],
   ),
 };
