@@ -23,9 +23,9 @@ export interface BatchChannelNormOptions {
   mode: 'train' | 'eval';
   /** Must divide the channels. Default 32. */
   numGroups?: number;
-  /** Added to the variance of the channel stage. Default 1e-5. */
+  /** Added to the variance of the channel stage. Default 1e-5; with 0 a constant group gives NaN. */
   eps?: number;
-  /** Added to the variance of the batch stage. Default 1e-5. */
+  /** Added to the variance of the batch stage. Default 1e-5; with 0 a constant channel gives NaN. */
   bnEps?: number;
   /** True: the batch stage is {@link estimatedBatchNorm}, for batches of few samples. False (default): {@link batchNorm}. */
   estimate?: boolean;

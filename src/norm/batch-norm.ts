@@ -36,7 +36,7 @@ export interface RunningStatsOptions {
 
 export interface BatchNormOptions extends RunningStatsOptions {
   mode: BatchNormMode;
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
 }
 

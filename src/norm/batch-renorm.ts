@@ -27,7 +27,7 @@ export interface BatchRenormOptions {
   dMax?: TensorOrNumber;
   /** Weight of the new value in the running statistics, from 0 to 1. Default 0.1. */
   momentum?: number;
-  /** Added to the variance of the batch. Default 1e-5. */
+  /** Added to the variance of the batch. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
 }
 

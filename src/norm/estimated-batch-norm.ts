@@ -1,5 +1,4 @@
 import { checkOneOf, checkOptions } from '../core/errors.js';
-import { stopGradient } from '../core/grad.js';
 import { reshape } from '../core/ops/broadcast.js';
 import { add, square, sub } from '../core/ops/elementwise.js';
 import { cast } from '../core/ops/select.js';
@@ -28,7 +27,7 @@ export function normalizeByEstimates<S extends BatchNormState>(
   const channels = x.shape[1] as number;
   const { runningMean } = checkState(fn, state, ['runningMean', 'runningVar'], channels);
   if (mode === 'eval') return { y: multiplyAdd(x, foldRunning(fn, affine, state, eps, channels)), state };
-  const centered = center(stopGradient(x), axesBut(x, 1));
+  const centered = center(x, axesBut(x, 1));
   const mean = reshape(centered.mean, [channels]);
   // The mean of (x - runningMean)^2, about the old mean.
   const spread = add(reshape(centered.variance, [channels]), square(sub(mean, runningMean)));

@@ -17,7 +17,7 @@ export interface GhostBatchNormOptions {
   mode: BatchNormMode;
   /** Weight of a new value in the running statistics, from 0 to 1. Default 0.1. */
   momentum?: number;
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
   /**
    * What happens if `ghostBatchSize` does not divide the batch. `'error'` (default); `'chunk'`: as `torch.chunk` cuts into

@@ -12,7 +12,7 @@ import { center, groupSize, rstdOf, scaled } from './standardize.js';
 export interface GroupNormOptions {
   /** Must divide the channels. Default 32. */
   numGroups?: number;
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant group gives NaN. */
   eps?: number;
 }
 

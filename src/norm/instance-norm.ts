@@ -7,7 +7,7 @@ import { normalizeGroups } from './group-norm.js';
 import { initChannels } from './running-stats.js';
 
 export interface InstanceNormOptions {
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
 }
 

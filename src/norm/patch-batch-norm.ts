@@ -7,7 +7,7 @@ import { normalizeGhosts } from './ghost-batch-norm.js';
 export interface PatchBatchNormOptions {
   /** Consecutive patches that are of one image. */
   patchesPerImage: number;
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
 }
 

@@ -10,7 +10,7 @@ import { type BatchNormState, updateRunning } from './running-stats.js';
 import { centerOn } from './standardize.js';
 
 export interface BatchNormWithStatsOptions {
-  /** Added to the variance. Default 1e-5. */
+  /** Added to the variance. Default 1e-5; with 0 a constant channel gives NaN. */
   eps?: number;
 }
 

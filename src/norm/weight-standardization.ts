@@ -16,7 +16,7 @@ export interface WeightStandardizationOptions {
    * `sqrt(max(m variance, eps))`, which is scaled already.
    */
   epsPlacement?: 'variance' | 'std' | 'clampFanIn';
-  /** Default 1e-5; with `scaled` 1e-6, with `'clampFanIn'` 1e-4. */
+  /** Default 1e-5; with `scaled` 1e-6, with `'clampFanIn'` 1e-4. With 0 a constant filter gives NaN. */
   eps?: number;
   /** Divide by the square root of the fan-in as well. Default: true with `'clampFanIn'`, otherwise false. */
   scaled?: boolean;

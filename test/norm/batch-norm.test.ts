@@ -38,7 +38,9 @@ import {
   type GroupLayer,
   images,
   type Layer,
+  type Moments,
   moments,
+  type Numbers,
   normalized,
   pick,
   towards,
@@ -74,9 +76,9 @@ function layerOf(
     },
     definition: ({ x, weight, bias }, fixed) => {
       const [runningMean, runningVar] = [fixed.runningMean!, fixed.runningVar!];
-      const by = mode === 'eval' ? { mean: [...runningMean], variance: [...runningVar] } : moments(x!, channel);
+      const by = mode === 'eval' ? { mean: runningMean, variance: runningVar } : moments(x!, channel);
       const observed = moments(fixed.x!, channel);
-      const y = transformed(normalized(x!, channel, by, eps), channel, { ...(weight && { weight }), ...(bias && { bias }) });
+      const y = transformed(normalized(x!, channel, by, eps), channel, { weight, bias });
       if (mode !== 'train') return { y };
       return {
         y,
@@ -126,7 +128,7 @@ describe.each(devices)('batchNorm on %s', (_, backend) => {
       );
     }
     const each = batches.map((x) => moments(toNumbers(x), channelOf(x.shape)));
-    const mean = (of: (m: (typeof each)[number]) => number[]) => [0, 1].map((c) => each.reduce((all, m) => all + of(m)[c]! / 3, 0));
+    const mean = (of: (m: Moments) => Numbers) => [0, 1].map((c) => each.reduce((all, m) => all + of(m)[c]! / 3, 0));
     expectClose(
       'mean',
       toNumbers(state.runningMean!),

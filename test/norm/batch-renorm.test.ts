@@ -44,10 +44,10 @@ function layerOf(shape: Shape, names: readonly string[], options: BatchRenormOpt
       return train ? { y, ...next } : { y };
     },
     definition: ({ x, weight, bias }, { x: seen, runningMean, runningStd }) => {
-      const params = { ...(weight && { weight }), ...(bias && { bias }) };
+      const params = { weight, bias };
       if (!train) {
         const variance = runningStd!.map((v) => v * v);
-        return { y: transformed(normalized(x!, channel, { mean: [...runningMean!], variance }, 0), channel, params) };
+        return { y: transformed(normalized(x!, channel, { mean: runningMean!, variance }, 0), channel, params) };
       }
       const observed = moments(seen!, channel);
       const std = observed.variance.map((v) => Math.sqrt(v + eps));

@@ -42,7 +42,7 @@ function expectStats(stats: { [key in keyof BatchStats]: NDArray }, values: read
 }
 
 describe.each(await testDevices())('batch statistics on %s', (_, backend) => {
-  it.each(imageShapes)('are those of %j, and differentiate', async (...shape) => {
+  it.each(imageShapes.map((shape) => ({ shape })))('are those of $shape, and differentiate', async ({ shape }) => {
     await check(backend, {
       inputs: { x: normalArray(1, shape) },
       layer: ({ x }) => ({ ...batchStats(x!) }),

@@ -45,7 +45,7 @@ function layerOf(shape: Shape, names: readonly string[], options: EstimatedBatch
       const rate = train ? updateRate : 0;
       const next = { runningMean: towards(runningMean!, mean, rate), runningVar: towards(runningVar!, spread, rate) };
       const by = { mean: next.runningMean, variance: next.runningVar };
-      const y = transformed(normalized(x!, channel, by, eps), channel, { ...(weight && { weight }), ...(bias && { bias }) });
+      const y = transformed(normalized(x!, channel, by, eps), channel, { weight, bias });
       return train ? { y, ...next, ...(tracked === undefined ? {} : { numBatchesTracked: [tracked + 1] }) } : { y };
     },
   };

@@ -56,10 +56,10 @@ function layerOf(shape: Shape, names: readonly string[], sizes: Numbers, options
     },
     definition: ({ x, weight, bias }, fixed) => {
       const [channel, ghost] = [channelOf(shape), partOf(shape, ghostOf(sizes))];
-      const params = { ...(weight && { weight }), ...(bias && { bias }) };
+      const params = { weight, bias };
       const [runningMean, runningVar] = [fixed.runningMean!, fixed.runningVar!];
       if (mode === 'eval')
-        return { y: transformed(normalized(x!, channel, { mean: [...runningMean], variance: [...runningVar] }, eps), channel, params) };
+        return { y: transformed(normalized(x!, channel, { mean: runningMean, variance: runningVar }, eps), channel, params) };
       const y = transformed(normalized(x!, ghost, moments(x!, ghost), eps), channel, params);
       if (mode === 'batch') return { y };
       const stats = moments(fixed.x!, ghost);

@@ -162,10 +162,10 @@ export const partOf = (shape: Shape, part: Membership): Membership => {
 };
 
 export interface Moments {
-  readonly mean: number[];
+  readonly mean: Numbers;
   /** Of the population. */
-  readonly variance: number[];
-  readonly count: number[];
+  readonly variance: Numbers;
+  readonly count: Numbers;
 }
 
 /** Mean and variance of the groups 0, 1, ... of elements. */
@@ -189,8 +189,11 @@ export const normalized = (x: Numbers, group: Membership, { mean, variance }: Pi
   x.map((v, i) => (v - (mean[group(i)] as number)) / Math.sqrt((variance[group(i)] as number) + eps));
 
 /** `x * weight + bias` with a number per channel, or whatever `of` gives. */
-export const transformed = (x: Numbers, of: Membership, { weight, bias }: { weight?: Numbers; bias?: Numbers }): number[] =>
-  x.map((v, i) => v * (weight?.[of(i)] ?? 1) + (bias?.[of(i)] ?? 0));
+export const transformed = (
+  x: Numbers,
+  of: Membership,
+  { weight, bias }: { weight?: Numbers | undefined; bias?: Numbers | undefined },
+): number[] => x.map((v, i) => v * (weight?.[of(i)] ?? 1) + (bias?.[of(i)] ?? 0));
 
 /** A layer that normalises groups of elements by their own statistics, scales them and shifts them. */
 export interface GroupLayer {

@@ -74,7 +74,7 @@ function layerOf(
       const stats = moments(joined(all), channel);
       const seen = moments(joined(fixed), channel);
       const { weight, bias } = all;
-      const y = transformed(normalized(joined(all), channel, stats, eps), channel, { ...(weight && { weight }), ...(bias && { bias }) });
+      const y = transformed(normalized(joined(all), channel, stats, eps), channel, { weight, bias });
       let start = 0;
       const ys = counts.map((count, i) => {
         const from = start;

@@ -78,7 +78,7 @@ describe.each(devices)('weightStandardization on %s', (_, backend) => {
     for (const gain of [false, true]) await check(backend, layerOf([3, 2, 2], options, gain));
   });
 
-  it.each(shapes)('standardizes %j, along any axis', async (...shape) => {
+  it.each(shapes.map((shape) => ({ shape })))('standardizes $shape, along any axis', async ({ shape }) => {
     await check(backend, layerOf(shape, {}, true));
     await check(backend, layerOf(shape, { outAxis: 1 - shape.length, epsPlacement: 'std' }, shape.length === 3));
   });
