@@ -24,10 +24,12 @@ import { createBackend, writeFileAtomic } from 'tracegrad/node';
 import { initLayerNorm, type LayerNormParams, layerNorm } from 'tracegrad/norm';
 import { adamw, type Schedule } from 'tracegrad/optim';
 import { createTrainer, load, save } from 'tracegrad/train';
-import { batches, loadDigits, SIZE, shuffledBatches } from './data.js';
-import { readOptions, refuse } from './options.js';
+import { refuse } from '../support/command-line.js';
+import { batches, CLASSES, loadDigits, SIZE } from '../support/digits.js';
+import { shuffledBatches } from './data.js';
+import { readOptions } from './options.js';
 import { Average, createProgress, type EpochScores, percent } from './progress.js';
-import { CLASSES, readings, report } from './report.js';
+import { readings, report } from './report.js';
 
 const { device, epochs, seed, output, resume, batchSize, trainCount, testCount, goal } = readOptions(process.argv.slice(2));
 try {

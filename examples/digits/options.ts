@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Device } from 'tracegrad';
+import { integer, orRefuse, refuse } from '../support/command-line.js';
 
 const USAGE = `npm run demo -- [options]
 
@@ -31,12 +32,6 @@ export interface Options {
   readonly goal: number;
 }
 
-/** Ends the program with one line on what was wrong with how it was called. */
-export function refuse(problem: string): never {
-  console.error(`digits: ${problem.trim()} (--help lists the options)`);
-  process.exit(2);
-}
-
 /** The options of the command line. Ends the program on `--help` and on options that make no sense. */
 export function readOptions(args: readonly string[]): Options {
   const values = parse(args);
@@ -59,9 +54,9 @@ export function readOptions(args: readonly string[]): Options {
   };
 }
 
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
+const parse = (args: readonly string[]) =>
+  orRefuse(() =>
+    parseArgs({
       args: [...args],
       options: {
         device: { type: 'string', default: 'cpu' },
@@ -72,15 +67,5 @@ function parse(args: readonly string[]) {
         resume: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
-    }).values;
-  } catch (error) {
-    // What follows the first sentence is advice on how to pass what the program does not take.
-    return refuse((error as Error).message.split(/\.\s/, 1)[0]!);
-  }
-}
-
-function integer(name: string, text: string, least: number): number {
-  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  return refuse(`--${name}: expected an integer >= ${least}, received '${text}'`);
-}
+    }),
+  ).values;

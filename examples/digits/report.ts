@@ -1,8 +1,7 @@
 import { type ScaleContinuousNumeric, scaleLinear, scaleLog } from 'd3-scale';
-import { type Digits, imageAt, SIZE } from './data.js';
+import { CLASSES, type Digits, imageAt, SIZE } from '../support/digits.js';
 import { type EpochScores, percent } from './progress.js';
 
-export const CLASSES = 10;
 /** At most so many misread digits are shown. */
 const SHOWN = 24;
 
@@ -232,7 +231,7 @@ function misreadDigits({ predicted, test }: Run): string {
 <ul class="digits">
 ${each(shown, ({ digit, truth, confidence, index }) => {
   const sure = `${percent(confidence, 0)} sure`;
-  const image = drawing(imageAt(test.pixels, index), `A ${truth} that was read as ${digit}`);
+  const image = drawing(imageAt(test, index), `A ${truth} that was read as ${digit}`);
   return `<li>${image}<span>${truth} <small>read as</small> ${digit}</span><small>${sure}</small></li>\n`;
 })}</ul>`;
 }

@@ -1,29 +1,14 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-
-interface Finished {
-  readonly code: number | string;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { cwd, exampleArgs, type Finished, lines, runExample } from '../support/example.js';
 
 /** Runs the demo as `npm run demo` does. */
-const demo = (...args: string[]): Promise<Finished> =>
-  new Promise((resolve) => {
-    execFile(process.execPath, ['--import', 'tsx', 'examples/digits/main.ts', ...args], { cwd }, (error, stdout, stderr) =>
-      resolve({ code: error?.code ?? 0, stdout, stderr }),
-    );
-  });
-
-const lines = (text: string): string[] => text.trimEnd().split('\n');
+const demo = (...args: string[]): Promise<Finished> => runExample('digits', ...args);
 
 describe('a quick run', () => {
   const output = mkdtempSync(join(tmpdir(), 'tracegrad-digits-'));
@@ -74,8 +59,7 @@ describe('a quick run', () => {
 
     /** Runs the demo until its first checkpoint is there. */
     async function killed(): Promise<void> {
-      const args = ['--import', 'tsx', 'examples/digits/main.ts', '--quick', '--output', join(output, 'killed')];
-      const child = spawn(process.execPath, args, { cwd });
+      const child = spawn(process.execPath, exampleArgs('digits', ['--quick', '--output', join(output, 'killed')]), { cwd });
       const ended = once(child, 'exit');
       while (!existsSync(checkpoint) && child.exitCode === null) await sleep(10);
       child.kill('SIGKILL');

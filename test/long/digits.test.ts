@@ -1,17 +1,13 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-
-const main = fileURLToPath(new URL('../../examples/digits/main.ts', import.meta.url));
+import { runExample } from '../support/example.js';
 
 test('the whole demo reaches its bar in time', { timeout: 180_000 }, async () => {
   const output = mkdtempSync(join(tmpdir(), 'digits-'));
   const start = performance.now();
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', main, '--output', output]);
+  const { stdout } = await runExample('digits', '--output', output);
   expect(performance.now() - start).toBeLessThan(90_000);
   const [, accuracy] = stdout.trim().match(/test accuracy (\d+\.\d\d) %$/) ?? [];
   expect(Number(accuracy)).toBeGreaterThanOrEqual(97.5);
