@@ -96,7 +96,8 @@ const panel = ({ name }: Setting, what: 'accuracy' | 'dead', scale: { axis: stri
   comparison({ title: name, results: of(name).map(({ method, [what]: values }) => ({ method, values })), ...scale });
 const plotFile = join(output, `${program}.svg`);
 await savePlot(plotFile, {
-  hconcat: [
+  columns: 2,
+  concat: [
     ...comparisons.map(([setting]) => panel(setting, 'accuracy', { axis: 'accuracy, %', largest: 100 })),
     panel(fast, 'dead', { axis: 'dead channels, %' }),
   ],

@@ -90,7 +90,7 @@ for (const depth of depths) {
 }
 const plotFile = join(output, `${program}.svg`);
 await savePlot(plotFile, {
-  hconcat: depths.map((depth) =>
+  concat: depths.map((depth) =>
     comparison({
       title: `${depth} layers`,
       axis: 'accuracy, %',

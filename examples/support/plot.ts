@@ -11,7 +11,7 @@ export async function savePlot(path: string, spec: TopLevelSpec): Promise<void> 
   view.finalize();
 }
 
-type Panel = Extract<TopLevelSpec, { hconcat: unknown }>['hconcat'][number];
+type Panel = Extract<TopLevelSpec, { concat: unknown }>['concat'][number];
 
 interface Comparison {
   readonly title: string;
